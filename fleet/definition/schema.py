@@ -1,0 +1,222 @@
+"""The shape of definitions for others: JSON Schema for editors, Markdown for people. Both come from the models."""
+
+from __future__ import annotations
+
+import types
+from enum import Enum
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import models_json_schema
+from pydantic_core import PydanticUndefined
+
+from fleet import names
+from fleet.definition.model import (
+    ConnectorDocument,
+    ControlPlaneClusterDocument,
+    Credential,
+    FleetDocument,
+    ProjectDocument,
+    TemplateDocument,
+    TenantClassDocument,
+    TenantDocument,
+)
+
+DOCUMENTS: Final[tuple[type[BaseModel], ...]] = (
+    FleetDocument,
+    ConnectorDocument,
+    ControlPlaneClusterDocument,
+    TenantClassDocument,
+    TenantDocument,
+    TemplateDocument,
+    ProjectDocument,
+)
+
+_PLATFORM_METADATA: Final = {"type": "object", "required": ["name"]}
+_PLATFORM: Final = (
+    {
+        "title": "Secret",
+        "description": "The platform's own connector Secret.",
+        "type": "object",
+        "properties": {
+            "apiVersion": {"const": "v1"},
+            "kind": {"const": "Secret"},
+            "metadata": _PLATFORM_METADATA,
+        },
+        "required": ["apiVersion", "kind", "metadata"],
+    },
+    {
+        "title": "Cluster",
+        "description": "The platform's own Cluster, of which only `spec.argoCD` is read.",
+        "type": "object",
+        "properties": {
+            "apiVersion": {"const": names.PLATFORM_API_VERSION},
+            "kind": {"const": "Cluster"},
+            "metadata": _PLATFORM_METADATA,
+            "spec": {
+                "type": "object",
+                "properties": {
+                    "argoCD": {
+                        "type": "object",
+                        "properties": {"enabled": {"type": "boolean"}, "connector": {"type": "string"}},
+                        "additionalProperties": False,
+                    }
+                },
+                "required": ["argoCD"],
+            },
+        },
+        "required": ["apiVersion", "kind", "metadata", "spec"],
+    },
+)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of one document: exactly one of the kinds."""
+    references, definitions = models_json_schema(
+        [(document, "validation") for document in DOCUMENTS], by_alias=True
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A document of a fleet definition",
+        "oneOf": [*(references[(document, "validation")] for document in DOCUMENTS), *_PLATFORM],
+        "$defs": definitions.get("$defs", {}),
+    }
+
+
+_HEAD: Final = """\
+# Definitions
+
+A definition is a folder of `*.yaml`, `*.yml` and `*.yaml.j2` files, in sub-folders too. Every document has `apiVersion`
+and `kind`. Which file a document stands in, and in which order, never matters. Hidden files and the folder `data/` are
+left out; everything with another ending is ignored.
+
+This page is generated from the models; the command `fleet schema` prints the same as JSON Schema for editors.
+
+## What holds everywhere
+
+- **YAML 1.2.** `no`, `on`, `0123`, `1_000`, `12:30:45` and dates are text; only `true` and `false` are booleans. Where
+  text is wanted a number needs quotes (`version: "1.10"`). In parts that are passed on (vcluster.yaml, template
+  specs, projects) a word that YAML 1.1 reads otherwise is an error until it is quoted or written plainly. Aliases work
+  within a limit; merge keys (`<<`) and tags do not: a TenantClass shares settings.
+- **Names** are DNS labels: a-z, 0-9 and `-`, at most 63 characters.
+- **Credentials** are references: `{config: KEY}` (encrypted stack config), `{env: NAME}` or `{file: PATH}`. Plain text
+  works and warns.
+- **Adoption.** The annotation `fleet/adopt` (`Never`, `IfSame`, `Always`) of any document overrides `spec.adopt` of the
+  Fleet: whether an object that exists without this stack's mark is refused, taken when equal, or taken.
+- **Substitutions.** `${tenant.name}`, `${tenant.project}` and `${tenant.labels.X}` are filled in parameters, inline
+  applications, vcluster.yaml and display names of classes and tenants. Anything else in `${}` is an error; `$${` is a
+  literal `${`.
+- **Merging.** A tenant lies over its class, the class over `spec.defaults` of the Fleet. Mappings merge deep, lists of
+  applications merge by name, everything else (other lists, an owner) is replaced.
+- **vcluster.yaml** stands inline under `vcluster`, or in a file: `vcluster: {file: PATH}`, relative to the file that
+  names it and inside the definition folder; keys beside `file` are merged over it. Its blocks `integrations.argoCD` and
+  `deploy.argoCD.applications` count like `connector` and `applications`.
+
+## Templates of definitions
+
+A file `*.yaml.j2` is rendered by Jinja2 first, in its sandbox. In scope are `config` (the stack's values) and `data`
+(every `data/NAME.yaml` or `data/NAME.json` as `data.NAME`); an undefined name is an error. `{% include %}` and
+`{% import %}` take files of the definition folder. Blocks on a line of their own leave no empty line behind. Go
+templates belong between `{% raw %}` and `{% endraw %}`. Errors point at the template's line and show the rendered one.
+
+## The platform's own manifests
+
+They load as they are; what the platform would refuse is corrected and reported once as a warning.
+
+- `management.loft.sh/v1` `ArgoCDApplicationTemplate` and `Project`, below. In the platform's documents unquoted
+  `{{ .Values.x }}` values are read as text.
+- `v1` `Secret` with the label `loft.sh/connector-type: argocd` is a Connector; `stringData` and `data` both count.
+- `management.loft.sh/v1` `Cluster` with `spec.argoCD` is a ControlPlaneCluster. A document that holds nothing but
+  `spec.argoCD` is taken for the fleet's default cluster.
+"""
+
+
+def reference() -> str:
+    """Return the reference of all kinds and fields as Markdown."""
+    sections = [_HEAD]
+    for document in DOCUMENTS:
+        version = get_args(document.model_fields["api_version"].annotation)[0]
+        kind = get_args(document.model_fields["kind"].annotation)[0]
+        text = " ".join((document.__doc__ or "").split())
+        rows = list(_rows(document.model_fields["metadata"], "metadata")) if kind == "Fleet" else []
+        rows += list(_rows(document.model_fields["spec"], "spec"))
+        table = "\n".join(
+            [
+                "| field | type | default | what it says |",
+                "|---|---|---|---|",
+                *(f"| {' | '.join(row)} |" for row in rows),
+            ]
+        )
+        metadata = "" if kind == "Fleet" else "`metadata` is as in a Fleet.\n\n"
+        sections.append(
+            f"## {kind}\n\n`apiVersion: {version}`, `kind: {kind}`. {text}\n\n{metadata}{table}\n"
+        )
+    return "\n".join(sections)
+
+
+def _rows(field: FieldInfo, path: str) -> list[tuple[str, str, str, str]]:
+    """Return one row for a field and one for each field inside it."""
+    kind, suffix = _inner(field.annotation)
+    default = _default(field)
+    row = (
+        f"`{path}`",
+        _type(field.annotation),
+        default,
+        (field.description or _first_line(kind)).replace("|", "\\|"),
+    )
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)) or kind is Credential:
+        return [row]
+    rows = [row]
+    for name, inner in kind.model_fields.items():
+        rows.extend(_rows(inner, f"{path}{suffix}.{inner.alias or name}"))
+    return rows
+
+
+def _first_line(kind: Any) -> str:
+    is_model = isinstance(kind, type) and issubclass(kind, (BaseModel, Enum))
+    return (kind.__doc__ or "").splitlines()[0] if is_model else ""
+
+
+def _bare(annotation: Any) -> Any:
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        elif get_origin(annotation) in {Union, types.UnionType}:
+            annotation = next(part for part in get_args(annotation) if part is not types.NoneType)
+        else:
+            return annotation
+
+
+def _inner(annotation: Any) -> tuple[Any, str]:
+    """Return the model behind a field, and how a path goes into it."""
+    bare = _bare(annotation)
+    return (_bare(get_args(bare)[0]), "[]") if get_origin(bare) is list else (bare, "")
+
+
+def _type(annotation: Any) -> str:
+    bare = _bare(annotation)
+    if get_origin(bare) is list:
+        return f"list of {_type(get_args(bare)[0])}"
+    if get_origin(bare) is dict:
+        return "mapping"
+    if get_origin(bare) is Literal:
+        return " or ".join(f"`{value}`" for value in get_args(bare) if value)
+    if bare is Credential:
+        return "credential"
+    if issubclass(bare, Enum):
+        return " or ".join(f"`{item.value}`" for item in bare)
+    if issubclass(bare, BaseModel):
+        return "mapping"
+    return {str: "text", bool: "boolean", int: "whole number"}.get(bare, "anything")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default
+    if value is PydanticUndefined or value is None or value == "":
+        return ""
+    if isinstance(value, Enum):
+        value = value.value
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"

@@ -1,0 +1,191 @@
+"""One document against its model: pydantic's findings in our words, each at its place."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from enum import Enum
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from fleet.definition import model
+from fleet.definition.findings import Findings, listing, nearest, suggest
+from fleet.definition.shapes import BOOLEAN, INTEGER, LIST, MAPPING, TEXT, wrong_type
+from fleet.definition.text import CREDENTIAL_URL, MASK
+
+if TYPE_CHECKING:
+    from fleet.definition.places import Keys, Placed
+
+M = TypeVar("M", bound=BaseModel)
+
+_TYPES: Final = {
+    "string_type": TEXT,
+    "bool_type": BOOLEAN,
+    "bool_parsing": BOOLEAN,
+    "int_type": INTEGER,
+    "int_parsing": INTEGER,
+    "int_from_float": INTEGER,
+    "dict_type": MAPPING,
+    "model_type": MAPPING,
+    "model_attributes_type": MAPPING,
+    "list_type": LIST,
+}
+
+_LABEL: Final = (
+    "a DNS label (a-z, 0-9, `-`, beginning and ending with a letter or digit), at most 63 characters"
+)
+_DOTTED: Final = (
+    "a DNS name (a-z, 0-9, `-`, `.`, beginning and ending with a letter or digit), at most 253 characters"
+)
+
+
+def _pattern(alias: Any) -> str:
+    field = get_args(alias)[1]
+    return next(str(item.pattern) for item in field.metadata if getattr(item, "pattern", None))
+
+
+_WORDS: Final = {
+    _pattern(model.Name): _LABEL,
+    _pattern(model.DottedName): _DOTTED,
+    _pattern(model.TemplatePrefix): "the beginning of a DNS name (a-z, 0-9, `-`, `.`)",
+    _pattern(model.ProjectPrefix): "the beginning of a DNS label (a-z, 0-9, `-`)",
+    _pattern(model.ChartVersion): "a version such as `0.35.0`",
+    _pattern(model.Duration): "a duration such as `1h`, `15m` or `90s`",
+    _pattern(model.Quantity): "a quantity such as `512Mi` or `1Gi`",
+    _pattern(model.Url): "a URL (`https://host`, no user or password in it)",
+}
+
+
+def validated(kind: type[M], data: Any, where: Placed, findings: Findings) -> M | None:
+    """Return the data as a model, or nothing after reporting all that is wrong with it."""
+    try:
+        return kind.model_validate(data, by_alias=True, by_name=False)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        for detail in details:
+            _report(kind, dict(detail), where, findings)
+    # Unknown fields are reported; what is left may hold further mistakes that only the other checks see.
+    if any(detail["type"] != "extra_forbidden" for detail in details):
+        return None
+    for detail in details:
+        data = _without(data, detail["loc"])
+    return validated(kind, data, where, findings)
+
+
+def _without(data: Any, path: Keys) -> Any:
+    """Return the data without what stands at a path."""
+    first, rest = path[0], path[1:]
+    if isinstance(data, list):
+        return [_without(item, rest) if index == first else item for index, item in enumerate(data)]
+    if not rest:
+        return {key: value for key, value in data.items() if key != first}
+    return {key: _without(value, rest) if key == first else value for key, value in data.items()}
+
+
+def _report(kind: type[BaseModel], detail: Mapping[str, Any], where: Placed, findings: Findings) -> None:
+    path: Keys = tuple(detail["loc"])
+    sort, value, context = detail["type"], detail["input"], detail.get("ctx", {})
+    # The part after a plain credential is its place inside of our own reference form.
+    if path and path[-1] in {"value", "config"} and not where.holds(path) and where.holds(path[:-1]):
+        path = path[:-1]
+    name = path[-1] if path else "this"
+    shown = f"`{value}`" if isinstance(value, str) and not _secret(kind, path) else f"`{name}`"
+    shown = CREDENTIAL_URL.sub(f"://{MASK}@", shown)
+    if sort == "extra_forbidden":
+        owner = _model_at(kind, path[:-1])
+        noun, fields = (owner.noun, _fields(owner)) if owner else ("this block", {})
+        advice = suggest(str(name), fields)
+        findings.error(
+            "unknown-field", f"`{name}` is not a field of {noun}", where, path, key=True, help=advice
+        )
+    elif sort == "missing":
+        _report_missing(kind, path, where, findings)
+    elif sort in _TYPES:
+        wrong_type(findings, where, path, None if value is None else value, _TYPES[sort])
+    elif sort in {"enum", "literal_error"}:
+        allowed = _allowed(kind, path)
+        close = nearest(value, allowed) if isinstance(value, str) else None
+        message = f"{shown} is not allowed for `{name}`"
+        advice = (f"did you mean `{close}`? " if close else "") + f"allowed: {listing(allowed)}"
+        findings.error("not-allowed", message, where, path, help=advice)
+    elif sort == "string_pattern_mismatch":
+        words = _WORDS.get(context.get("pattern", ""), "of the right form")
+        findings.error("bad-format", f"{shown} is not {words}", where, path)
+    elif sort == "string_too_long":
+        message = f"{shown} has {len(value)} characters, more than {context['max_length']}"
+        findings.error("too-long", message, where, path, help="shorten it")
+    elif sort == "string_too_short":
+        findings.error("bad-format", f"`{name}` is empty or too short", where, path, help="give it a value")
+    elif sort in {"greater_than_equal", "less_than_equal"}:
+        bound = f"less than {context['ge']}" if "ge" in context else f"more than {context['le']}"
+        findings.error("out-of-range", f"`{name}` is {bound}", where, path)
+    else:
+        own = not sort.endswith("_error")
+        findings.error(
+            sort if own else "bad-format",
+            detail["msg"] if own else f"`{name}` is not usable",
+            where,
+            path,
+            key=True,
+            help=str(context.get("help", "")),
+        )
+
+
+def _report_missing(kind: type[BaseModel], path: Keys, where: Placed, findings: Findings) -> None:
+    owner = _model_at(kind, path[:-1])
+    name = path[-1]
+    field = _fields(owner).get(str(name)) if owner else None
+    noun = owner.noun if owner else "this block"
+    meaning = (field.description or "").rstrip(".") if field is not None else ""
+    help_text = f"add `{name}` ({meaning})" if meaning else f"add `{name}`"
+    findings.error("missing-field", f"{noun} needs `{name}`", where, path[:-1], key=True, help=help_text)
+
+
+def _secret(kind: type[BaseModel], path: Keys) -> bool:
+    return any(_model_at(kind, path[:length]) is model.Credential for length in range(1, len(path) + 1))
+
+
+@cache
+def _fields(owner: type[BaseModel]) -> dict[str, Any]:
+    return {field.alias or name: field for name, field in owner.model_fields.items()}
+
+
+def _annotation_at(kind: Any, path: Keys) -> Any:
+    """Return the type at a path of a model, or None where it is open."""
+    current = _bare(kind)
+    for part in path:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            field = _fields(current).get(str(part))
+            current = _bare(field.annotation) if field is not None else None
+        elif get_origin(current) is list:
+            current = _bare(get_args(current)[0])
+        elif get_origin(current) is dict:
+            current = _bare(get_args(current)[1])
+        else:
+            return None
+    return current
+
+
+def _bare(annotation: Any) -> Any:
+    """Return a type without `Annotated` and without `| None`."""
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        elif get_origin(annotation) in {Union, types.UnionType}:
+            annotation = next(part for part in get_args(annotation) if part is not types.NoneType)
+        else:
+            return annotation
+
+
+def _model_at(kind: type[BaseModel], path: Keys) -> type[model.Model] | None:
+    found = _annotation_at(kind, path)
+    return found if isinstance(found, type) and issubclass(found, model.Model) else None
+
+
+def _allowed(kind: type[BaseModel], path: Keys) -> list[str]:
+    found = _annotation_at(kind, path)
+    if get_origin(found) is Literal:
+        return [str(value) for value in get_args(found) if value]
+    return [str(item.value) for item in found] if isinstance(found, type) and issubclass(found, Enum) else []
