@@ -1,0 +1,1 @@
+"""Remote systems: one thin client each, without policy."""

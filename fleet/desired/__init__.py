@@ -1,0 +1,1 @@
+"""From a fleet to every object that should exist: pure planning."""

@@ -1,0 +1,434 @@
+"""Problems that show only when a fleet is planned: templates that do not render, and results that cannot be applied."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+from fleet.clients.values import parse_values
+from fleet.definition.fleet import Fleet, Template, Tenant
+from fleet.definition.model import Delivery, Target
+from fleet.desired.application import Rendered
+from fleet.desired.gotemplate import OPEN, FieldUse, GoTemplateError, check_text, scan
+from fleet.desired.template import live_name, template_body
+from fleet.desired.values import BUILTINS, CLUSTER_ANNOTATIONS, known_paths, leaves
+from fleet.errors import Location, Problem, Severity
+
+Path: TypeAlias = tuple[str | int, ...]
+
+DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
+DNS_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")
+MAX_DNS_NAME: Final = 253
+# An error that names a thousand tenants helps nobody.
+MAX_RELATED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with one string of an application, before it is known whose fault it is."""
+
+    path: Path
+    code: str
+    message: str
+    help: str = ""
+    severity: Severity = Severity.ERROR
+
+
+def check_delivery(fleet: Fleet) -> Iterator[Problem]:
+    """Yield a problem where the definition asks for a delivery that is not there."""
+    if fleet.spec.delivery is Delivery.DIRECT:
+        yield Problem(
+            "delivery-direct",
+            "delivery `direct` is not available yet",
+            fleet.locate(("spec", "delivery")),
+            "spec.delivery",
+            "use `platform`: vCluster Platform 4.10 or later wires tenants to Argo CD",
+        )
+
+
+def check_names(fleet: Fleet, prefix: str) -> Iterator[Problem]:
+    """Yield a problem for each name that gets too long or malformed by what is put before it."""
+    for template in fleet.templates.values():
+        name = live_name(fleet, template.name)
+        if len(name) > MAX_DNS_NAME or not DNS_NAME.match(name):
+            yield Problem(
+                "name-invalid",
+                f"template `{template.name}` would be named `{name}` on the platform, which Kubernetes refuses",
+                template.locate(("metadata", "name")),
+                f"{template.path}.metadata.name",
+                "use lower-case letters, digits, `-` and `.` in `spec.templates.prefix`, 253 characters in all",
+            )
+    for project in fleet.projects.values():
+        namespace = f"{prefix}{project.name}"
+        if not DNS_LABEL.match(namespace):
+            yield Problem(
+                "name-invalid",
+                f"project `{project.name}` would have the namespace `{namespace}`, which Kubernetes refuses",
+                project.locate(("metadata", "name")),
+                project.path,
+                "a namespace has at most 63 lower-case letters, digits and `-`",
+            )
+
+
+def check_templates(fleet: Fleet) -> Iterator[Problem]:
+    """Yield each problem of a template that no tenant's values can change, used or not."""
+    for template in fleet.templates.values():
+        known = known_paths(template)
+        for path, text in leaves(template_body(template)):
+            for finding, line, column in check_fields(path, text, known):
+                yield template_problem(template, finding, text, line, column)
+
+
+def check_fields(path: Path, text: str, known: set[tuple[str, ...]]) -> Iterator[tuple[Finding, int, int]]:
+    """Yield what is wrong with a text as such, each with its place inside the text."""
+    if OPEN not in text:
+        return
+    try:
+        check_text(text)
+        fields = scan(text).fields
+    except GoTemplateError as error:
+        yield Finding(path, error.code, error.message, error.help), error.line, error.column
+        return
+    for field in fields:
+        finding = check_field(path, field, known)
+        if finding is not None:
+            yield finding, field.line, field.column
+
+
+def check_field(path: Path, field: FieldUse, known: set[tuple[str, ...]]) -> Finding | None:
+    """Return what is wrong with a field that a text reads, None where it is there."""
+    root, below = field.path[0], field.path[1:]
+    if root != "Values":
+        return Finding(
+            path, "undefined-value", f"`{field}` is not there", "application templates have `.Values` alone"
+        )
+    if below[: len(CLUSTER_ANNOTATIONS)] == CLUSTER_ANNOTATIONS:
+        return Finding(
+            path,
+            "template-needs-cluster",
+            f"`{field}` is kept on the live Cluster, so its value is unknown before it is deployed",
+            "make it a parameter of the template",
+        )
+    if any(item[: len(below)] == below or below[: len(item)] == item for item in known):
+        return None
+    spelled = {".Values." + ".".join(item): item for item in known}
+    near = get_close_matches(str(field), list(spelled), n=1)
+    help_ = f"did you mean `{near[0]}`?" if near else "declare it under `spec.parameters` of the template"
+    return Finding(path, "undefined-value", f"`{field}` is no parameter of the template", help_)
+
+
+def check_literals(fleet: Fleet) -> Iterator[Problem]:
+    """Yield a problem for each `{{` in a vcluster.yaml that the platform would evaluate to something else.
+
+    The platform renders the whole text before vCluster sees it; only its own documented values mean anything there.
+    """
+    for tenant in fleet.tenants.values():
+        for path, text in (*leaves(tenant.values), *key_texts(tenant.values)):
+            if OPEN in text and not is_builtin_use(text):
+                location = tenant.locate(("spec", "vcluster", *path))
+                yield literal_problem(location, dotted(f"{tenant.path}.spec.vcluster", path), tenant)
+        for application in tenant.applications:
+            given = {"parameters": application.use.parameters, "inline": application.use.inline}
+            for path, text in (*leaves(given), *key_texts(given)):
+                if OPEN in text and not is_builtin_use(text):
+                    yield literal_problem(application.locate(path), dotted(application.path, path), tenant)
+
+
+def key_texts(data: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Yield every key of a tree with the path of its map."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield path, str(key)
+            yield from key_texts(value, (*path, key))
+    elif isinstance(data, list | tuple):
+        for index, value in enumerate(data):
+            yield from key_texts(value, (*path, index))
+
+
+@lru_cache(maxsize=4096)
+def is_builtin_use(text: str) -> bool:
+    """Return whether a text is made of the platform's own values, and so means the same wherever it is rendered."""
+    try:
+        check_text(text)
+        fields = scan(text).fields
+    except GoTemplateError:
+        return False
+    return bool(fields) and all(field.path[0] == "Values" and field.path[1:] in BUILTINS for field in fields)
+
+
+def literal_problem(location: Location | None, path: str, tenant: Tenant) -> Problem:
+    """Return the problem of a `{{` that the platform would evaluate in a tenant's vcluster.yaml."""
+    return Problem(
+        "values-template",
+        f"the platform evaluates `{OPEN}` in the vcluster.yaml of tenant `{tenant.name}` before vCluster sees it",
+        location,
+        path,
+        "use only `.Values.loft.name`, `.project`, `.cluster` and their like there; other braces belong in an "
+        'ArgoCDApplicationTemplate, where `{{ "{{" }}` writes them',
+    )
+
+
+def check_rendered(fleet: Fleet, applications: Sequence[Rendered]) -> Iterator[Problem]:
+    """Yield what is wrong with rendered applications: at the template where all of its uses have it, else at each."""
+    uses: dict[str | None, int] = {}
+    found: dict[tuple[str | None, Finding], list[tuple[Rendered, int, int]]] = {}
+    for rendered in applications:
+        name = rendered.template.name if rendered.template else None
+        uses[name] = uses.get(name, 0) + 1
+        for finding, line, column in findings(rendered):
+            found.setdefault((name, finding), []).append((rendered, line, column))
+    reported = {item for template in fleet.templates.values() for item in static_findings(template)}
+    for (name, finding), hits in found.items():
+        template = fleet.templates.get(name) if name is not None else None
+        if template is not None and (template.name, finding.path) in reported:
+            continue
+        text = text_at(template, finding.path)
+        if template is not None and len(hits) == uses[name] > 1:
+            _, line, column = hits[0]
+            everywhere = replace(
+                finding, message=f"{finding.message}, for all {len(hits)} tenants that use it"
+            )
+            yield template_problem(template, everywhere, text, line, column)
+        else:
+            yield from (
+                application_problem(rendered, finding, text, line, column) for rendered, line, column in hits
+            )
+
+
+def findings(rendered: Rendered) -> Iterator[tuple[Finding, int, int]]:
+    """Yield what is wrong with one rendered application, each with its place inside the text where it is known."""
+    broken = set()
+    for failure in rendered.failures:
+        error = failure.error
+        broken.add(failure.path)
+        yield Finding(failure.path, error.code, error.message, error.help), error.line, error.column
+    for finding in check_spec(rendered.desired.properties.get("spec", {})):
+        if finding.path not in broken:
+            yield finding, 0, 0
+
+
+def check_spec(spec: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what Argo CD or Kubernetes would refuse in a rendered spec."""
+    destination = spec.get("destination")
+    namespace = destination.get("namespace") if isinstance(destination, Mapping) else None
+    options = (
+        spec.get("syncPolicy", {}).get("syncOptions") if isinstance(spec.get("syncPolicy"), Mapping) else None
+    )
+    place: Path = ("spec", "destination", "namespace")
+    if namespace is not None and not DNS_LABEL.match(str(namespace)):
+        yield Finding(
+            place,
+            "rendered-namespace",
+            f"the namespace renders to `{namespace}`, which Kubernetes refuses",
+            "a namespace has at most 63 lower-case letters, digits and `-`",
+        )
+    if namespace is None and isinstance(options, list) and "CreateNamespace=true" in options:
+        yield Finding(
+            place,
+            "namespace-missing",
+            "`CreateNamespace=true` without a namespace creates none",
+            "give `spec.destination.namespace`",
+            Severity.WARNING,
+        )
+    for path, source in sources_of(spec):
+        yield from check_source(path, source)
+
+
+def sources_of(spec: Mapping[str, Any]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Yield every source of an Argo CD spec with its path."""
+    if isinstance(spec.get("source"), Mapping):
+        yield ("spec", "source"), spec["source"]
+    several = spec.get("sources")
+    for index, source in enumerate(several if isinstance(several, list) else ()):
+        if isinstance(source, Mapping):
+            yield ("spec", "sources", index), source
+
+
+def check_source(path: Path, source: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what Argo CD would refuse in a rendered source."""
+    required = ("repoURL", "targetRevision") if source.get("chart") else ("repoURL",)
+    for key in required:
+        if not source.get(key):
+            yield Finding(
+                (*path, key),
+                "rendered-empty",
+                f"`{key}` is empty once rendered, which Argo CD refuses",
+                "give the parameter a value or the template a default",
+            )
+    helm = source.get("helm")
+    values = helm.get("values") if isinstance(helm, Mapping) else None
+    reason = values_error(values) if isinstance(values, str) else ""
+    if reason:
+        yield Finding(
+            (*path, "helm", "values"),
+            "rendered-values",
+            f"`helm.values` is not valid once rendered: {reason}",
+            "quote what a template inserts (`{{ .Values.x | quote }}`) and indent what spans lines (`nindent`)",
+        )
+
+
+@lru_cache(maxsize=65536)
+def values_error(text: str) -> str:
+    """Return why a text is no Helm values, empty where it is."""
+    try:
+        data = parse_values(text)
+    except ValueError as error:
+        return str(error)
+    return "" if data is None or isinstance(data, dict) else "it is no map"
+
+
+def check_duplicates(applications: Sequence[Rendered]) -> Iterator[Problem]:
+    """Yield a problem for each set of applications that would be one object, or would fight over the same objects."""
+    by_name: dict[str, list[Rendered]] = {}
+    by_place: dict[tuple[str, str, str], list[Rendered]] = {}
+    for rendered in applications:
+        by_name.setdefault(rendered.desired.name, []).append(rendered)
+        for key in release_keys(rendered):
+            by_place.setdefault(key, []).append(rendered)
+    for name, same in by_name.items():
+        if len(same) > 1:
+            yield clash(
+                "application-name-taken",
+                f"{tenants_of(same)} would have an application of the same name, `{name}`",
+                same,
+                "rename one: a live name is `<tenant>-<application>`, cut to 63 characters",
+            )
+    for (cluster, namespace, what), same in by_place.items():
+        if len(same) > 1:
+            yield clash(
+                "duplicate-release",
+                f"{what} is deployed {len(same)} times into namespace `{namespace}` of {cluster}",
+                same,
+                release_help(same),
+            )
+
+
+def release_keys(rendered: Rendered) -> Iterator[tuple[str, str, str]]:
+    """Yield where an application's objects land and what makes them: two applications that share one key collide.
+
+    The release is part of what makes them, so that a chart may be there twice under two releases of its own.
+    """
+    properties = rendered.desired.properties
+    spec = properties.get("spec", {})
+    destination = spec.get("destination", {})
+    host = properties["target"] == Target.HOST.value
+    cluster = f"cluster `{properties['cluster']}`" if host else f"tenant `{rendered.tenant.name}`"
+    for _, source in sources_of(spec):
+        helm = source.get("helm")
+        release = helm.get("releaseName") if isinstance(helm, Mapping) else None
+        product = source.get("chart") or source.get("path")
+        if product is None:
+            continue  # a source that only holds values files makes no objects
+        named = f" as release `{release}`" if release else ""
+        yield cluster, str(destination.get("namespace", "")), f"`{product}` of {source.get('repoURL')}{named}"
+
+
+def release_help(same: Sequence[Rendered]) -> str:
+    """Return how to tell the applications apart: by the parameter that sets the namespace, where there is one."""
+    template = same[0].template
+    destination = template.spec.get("destination") if template is not None else None
+    namespace = destination.get("namespace") if isinstance(destination, Mapping) else None
+    parameter = re.search(r"\.Values\.([\w.]+)", namespace) if isinstance(namespace, str) else None
+    if parameter and not parameter[1].startswith("loft."):
+        return f"give each its own namespace: `{parameter[1]}: {same[0].application.name}-${{tenant.name}}`"
+    return "give each its own namespace, or its own `helm.releaseName`"
+
+
+def clash(code: str, message: str, same: Sequence[Rendered], help_: str) -> Problem:
+    """Return the problem of applications that exclude each other: at the last, the others beside it."""
+    last, others = same[-1], same[:-1]
+    related = [(label_of(item), item.application.locate(())) for item in others[:MAX_RELATED]]
+    return Problem(
+        code,
+        message,
+        last.application.locate(()),
+        last.application.path,
+        help_,
+        related=tuple((label, location) for label, location in related if location is not None),
+    )
+
+
+def label_of(rendered: Rendered) -> str:
+    """Return how a report names an application beside its place."""
+    return f"`{rendered.application.name}` of tenant `{rendered.tenant.name}`"
+
+
+def tenants_of(same: Sequence[Rendered]) -> str:
+    """Return the tenants of applications in words."""
+    found = list(dict.fromkeys(f"`{item.tenant.name}`" for item in same))
+    return f"tenant {found[0]}" if len(found) == 1 else f"tenants {', '.join(found[:-1])} and {found[-1]}"
+
+
+def static_findings(template: Template) -> Iterator[tuple[str, Path]]:
+    """Yield the strings of a template that are wrong whatever the values."""
+    known = known_paths(template)
+    for path, text in leaves(template_body(template)):
+        if next(check_fields(path, text, known), None) is not None:
+            yield template.name, path
+
+
+def text_at(template: Template | None, path: Path) -> str:
+    """Return the string of a template at a path, empty where it has none."""
+    found: Any = template_body(template) if template is not None else {}
+    for part in path:
+        if isinstance(found, Mapping):
+            found = found.get(part)
+        elif isinstance(found, list | tuple) and isinstance(part, int) and part < len(found):
+            found = found[part]
+        else:
+            return ""
+    return found if isinstance(found, str) else ""
+
+
+def template_problem(template: Template, finding: Finding, text: str, line: int, column: int) -> Problem:
+    """Return a finding as a problem of the template itself."""
+    path = ("spec", "template", *finding.path)
+    location, words = within(template.locate(path), text, line, column)
+    return Problem(
+        finding.code,
+        f"template `{template.name}`: {finding.message}{words}",
+        location,
+        dotted(template.path, path),
+        finding.help,
+        finding.severity,
+    )
+
+
+def application_problem(rendered: Rendered, finding: Finding, text: str, line: int, column: int) -> Problem:
+    """Return a finding as a problem of one tenant's application, the template's string beside it."""
+    application, template = rendered.application, rendered.template
+    path: Path = () if template is not None else ("inline", *finding.path[1:])
+    related: tuple[tuple[str, Location], ...] = ()
+    words = ""
+    if template is not None:
+        place, words = within(template.locate(("spec", "template", *finding.path)), text, line, column)
+        related = ((f"in template `{template.name}`", place),) if place is not None else ()
+    return Problem(
+        finding.code,
+        f"{label_of(rendered)}: {finding.message}{words}",
+        application.locate(path),
+        dotted(application.path, path),
+        finding.help,
+        finding.severity,
+        related,
+    )
+
+
+def within(location: Location | None, text: str, line: int, column: int) -> tuple[Location | None, str]:
+    """Return the place inside a text: as a location where its line shows the text, else the place in words."""
+    if not line:
+        return location, ""
+    if location is not None and "\n" not in text and text and text in location.text:
+        start = max(location.text.find(text, location.column - 1), 0) or location.text.index(text)
+        end = location.text.find("}}", start + column)
+        return replace(location, column=start + column, length=max(1, end - start - column + 1)), ""
+    return location, f" (line {line}, column {column} of the text)"
+
+
+def dotted(base: str, path: Path) -> str:
+    """Return a path in a report's form: `tenants.acme.applications[0].target`."""
+    return base + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)

@@ -1,0 +1,95 @@
+"""Desired objects: the whole fleet as frozen data, before anything is declared.
+
+Pure. Nothing here knows Pulumi, files or the network; `program` turns the result into resources, `writer` prints it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fleet import names
+from fleet.definition.fleet import Entry
+from fleet.definition.model import Credential
+from fleet.errors import Problem
+from fleet.names import Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """One object that should exist.
+
+    `name` is the Pulumi logical name, unique within its kind. `properties` is the resource's property bag: plain JSON
+    data whose leaves may be `Credential` references, resolved by `program` alone. `depends_on` names earlier objects
+    of the plan. `tenant` is the tenant it belongs to, if any.
+    """
+
+    kind: Kind
+    name: str
+    properties: Mapping[str, Any]
+    depends_on: tuple[tuple[Kind, str], ...] = ()
+    tenant: str | None = None
+
+    @property
+    def key(self) -> tuple[Kind, str]:
+        """Return what other objects depend on it by."""
+        return (self.kind, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every object of a fleet, each after those it depends on, and the problems found while rendering."""
+
+    objects: tuple[Desired, ...]
+    problems: tuple[Problem, ...]
+
+
+def manifest(
+    api_version: str,
+    kind: str,
+    name: str,
+    *,
+    namespace: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+    spec: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return a Kubernetes object that holds what is given and nothing empty.
+
+    An empty map would be a field of ours that the server drops, and so a difference for ever.
+    """
+    parts = {"name": name, "namespace": namespace, "labels": labels, "annotations": annotations}
+    found: dict[str, Any] = {"apiVersion": api_version, "kind": kind, "metadata": {}}
+    found["metadata"] = {key: plain(part) for key, part in parts.items() if part}
+    if spec:
+        found["spec"] = plain(spec)
+    return found
+
+
+def live_annotations(entry: Entry) -> dict[str, str]:
+    """Return the annotations of an entry's live object: as written, without the one that only we read."""
+    return {key: value for key, value in entry.annotations.items() if key != names.ADOPT_ANNOTATION}
+
+
+def plain(data: Any) -> Any:
+    """Return a copy of JSON data in plain dicts and lists."""
+    if isinstance(data, Mapping):
+        return {key: plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [plain(value) for value in data]
+    return data
+
+
+def credential_mark(value: Any) -> str:
+    """Return the text that stands for a credential: where it comes from, `<config:argocdToken>`, never what it is."""
+    if not isinstance(value, Credential):
+        raise TypeError(f"{type(value).__name__} is not JSON data")
+    for source in ("config", "env", "file"):
+        place = getattr(value, source)
+        if place is not None:
+            return f"<{source}:{place}>"
+    return "<value>"
+
+
+__all__ = ["Credential", "Desired", "Plan", "credential_mark", "live_annotations", "manifest", "plain"]

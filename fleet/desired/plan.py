@@ -1,0 +1,82 @@
+"""The plan: every object of a fleet as frozen data, and every problem that only shows once templates are rendered.
+
+Pure and total: any Fleet gives a plan, the same whatever the order of its mappings, in time linear in its size. What
+the definition layer has refused already (an unknown template, say) is left out here without another word.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fleet import names
+from fleet.definition.fleet import Fleet
+from fleet.desired import checks
+from fleet.desired.application import Rendered, render_application
+from fleet.desired.cluster import render_cluster
+from fleet.desired.connector import render_connector
+from fleet.desired.objects import Desired, Plan
+from fleet.desired.project import render_project
+from fleet.desired.ready import render_ready
+from fleet.desired.template import render_template
+from fleet.desired.tenant import render_tenant
+from fleet.desired.values import builtins
+from fleet.errors import ordered
+from fleet.names import Kind
+
+_KIND_ORDER: Final = {kind: position for position, kind in enumerate(Kind)}
+
+
+def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
+    """Return every object of the fleet, each after those it depends on, and the problems found on the way.
+
+    `project_prefix` is what the platform answers; the definition's own word comes before it, `p-` after.
+    """
+    prefix = prefix_of(fleet, project_prefix)
+    applications = render_applications(fleet, prefix)
+    objects = [
+        *(render_connector(item, fleet.spec.platform.namespace) for item in fleet.connectors.values()),
+        *(render_cluster(item, fleet) for item in fleet.clusters.values()),
+        *(render_project(item) for item in fleet.projects.values()),
+        *(render_template(item, fleet) for item in fleet.templates.values()),
+        *(render_tenant(item, fleet, prefix) for item in fleet.tenants.values()),
+        *(item.desired for item in applications),
+    ]
+    # Two objects of one name are a problem by then; the first stands, so that a plan never holds a key twice.
+    unique: dict[tuple[Kind, str], Desired] = {}
+    for desired in sorted(objects, key=order):
+        unique.setdefault(desired.key, desired)
+    planned = list(unique.values())
+    problems = (
+        *checks.check_delivery(fleet),
+        *checks.check_names(fleet, prefix),
+        *checks.check_templates(fleet),
+        *checks.check_literals(fleet),
+        *checks.check_rendered(fleet, applications),
+        *checks.check_duplicates(applications),
+    )
+    return Plan((*planned, render_ready(fleet, planned)), ordered(problems))
+
+
+def prefix_of(fleet: Fleet, asked: str | None) -> str:
+    """Return the prefix of project namespaces: as defined, else as the platform answered, else the default."""
+    defined = fleet.spec.platform.project_prefix
+    if defined is not None:
+        return defined
+    return names.DEFAULT_PROJECT_PREFIX if asked is None else asked
+
+
+def render_applications(fleet: Fleet, prefix: str) -> list[Rendered]:
+    """Return every application of every tenant, in order, those left out whose template the definition lacks."""
+    found = []
+    for _, tenant in sorted(fleet.tenants.items()):
+        loft = builtins(tenant, fleet)
+        for application in tenant.applications:
+            template = application.use.template
+            if template is None or template in fleet.templates:
+                found.append(render_application(tenant, application, fleet, prefix, loft))
+    return found
+
+
+def order(desired: Desired) -> tuple[int, str]:
+    """Return the place of an object in the plan: kinds after those they depend on, then by name."""
+    return (_KIND_ORDER[desired.kind], desired.name)

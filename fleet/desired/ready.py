@@ -1,0 +1,50 @@
+"""The gate: which tenants must be ready, how long that may take, and a digest of all that was planned."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+
+from fleet.definition.fleet import Fleet
+from fleet.desired.objects import Desired, credential_mark
+from fleet.names import Kind
+
+SECONDS = {"h": 3600, "m": 60, "s": 1}
+
+
+def render_ready(fleet: Fleet, objects: Sequence[Desired]) -> Desired:
+    """Return the gate over all other objects; with any of them its digest changes, and the gate is asked again."""
+    waits_for = [desired for desired in objects if desired.kind in (Kind.TENANT, Kind.APPLICATION)]
+    tenants: dict[str, list[str]] = {}
+    for desired in waits_for:
+        if desired.kind is Kind.TENANT:
+            namespace = desired.properties["manifest"]["metadata"]["namespace"]
+            tenants.setdefault(namespace, []).append(desired.name)
+    return Desired(
+        kind=Kind.FLEET_READY,
+        name=fleet.name,
+        properties={
+            "tenants": {namespace: sorted(tenants[namespace]) for namespace in sorted(tenants)},
+            "digest": digest(objects),
+            "timeoutSeconds": seconds(fleet.spec.gate.timeout),
+        },
+        depends_on=tuple(desired.key for desired in waits_for),
+    )
+
+
+def seconds(duration: str) -> int:
+    """Return a duration like `1h30m` in seconds."""
+    return sum(int(number) * SECONDS[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
+
+
+def digest(objects: Sequence[Desired]) -> str:
+    """Return a digest of everything planned; credentials count by reference, their values never."""
+    text = json.dumps(
+        [[desired.kind, desired.name, desired.properties] for desired in objects],
+        default=credential_mark,
+        sort_keys=True,
+        separators=(",", ":"),
+    )
+    return hashlib.sha256(text.encode()).hexdigest()

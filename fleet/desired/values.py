@@ -1,0 +1,139 @@
+"""What a template's `.Values` holds for one tenant: parameters with their defaults, and the platform's built-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from fleet.definition.fleet import Fleet, Template, Tenant
+from fleet.definition.model import ApplicationUse
+from fleet.desired.gotemplate import GoTemplateError, render_text
+from fleet.desired.objects import plain
+
+HOST_NAMESPACE: Final = "loft-{project}-v-{tenant}"
+
+# `.Values.loft.<path>`, as the platform documents them.
+BUILTINS: Final = (
+    ("loft", "name"),
+    ("loft", "project"),
+    ("loft", "space"),
+    ("loft", "cluster"),
+    ("loft", "virtualClusterName"),
+    ("loft", "virtualClusterNamespace"),
+    ("loft", "user", "name"),
+    ("loft", "team", "name"),
+)
+# Documented too, but kept on the live Cluster: no definition can know them.
+CLUSTER_ANNOTATIONS: Final = ("loft", "clusterAnnotations")
+
+
+def application_parameters(use: ApplicationUse, template: Template | None) -> dict[str, Any]:
+    """Return the parameters that an application gives, in the form the platform is sent.
+
+    Dotted variables nest. A number is sent as text: as JSON it would be a float there, and 1000000 print as `1e+06`.
+    """
+    given: dict[str, Any] = {}
+    for key, value in use.parameters.items():
+        given = merged(given, nested(variable_path(key, template), plain(value)))
+    for parameter in template.parameters if template else ():
+        path = tuple(parameter.variable.split("."))
+        value = lookup(given, path)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            given = merged(given, nested(path, str(value)))
+    return given
+
+
+def render_values(
+    parameters: Mapping[str, Any], template: Template | None, loft: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return `.Values` for one application: defaults under the given parameters, the built-ins over both.
+
+    A default stays the string that it is on the platform, for a boolean too: `"false"` is true to `if` there and here.
+    """
+    values: dict[str, Any] = {}
+    for parameter in template.parameters if template else ():
+        if parameter.default_value:
+            values = merged(values, nested(tuple(parameter.variable.split(".")), parameter.default_value))
+    return {**merged(values, parameters), "loft": loft}
+
+
+def builtins(tenant: Tenant, fleet: Fleet) -> dict[str, Any]:
+    """Return `.Values.loft` of a tenant, as far as a definition can know it.
+
+    The tenant's namespace on the control plane cluster follows the project's own pattern where the definition declares
+    one, else the platform's default.
+    """
+    loft: dict[str, Any] = {
+        "name": tenant.name,
+        "virtualClusterName": tenant.name,
+        "project": tenant.project,
+        "cluster": tenant.cluster,
+    }
+    if tenant.owner.user is not None:
+        loft["user"] = {"name": tenant.owner.user}
+    if tenant.owner.team is not None:
+        loft["team"] = {"name": tenant.owner.team}
+    namespace = host_namespace(tenant, fleet, loft)
+    return {**loft, "virtualClusterNamespace": namespace, "space": namespace}
+
+
+def host_namespace(tenant: Tenant, fleet: Fleet, loft: Mapping[str, Any]) -> str:
+    """Return the tenant's namespace on its control plane cluster."""
+    project = fleet.projects.get(tenant.project)
+    patterns = (project.spec or {}).get("namespacePattern") if project else None
+    pattern = patterns.get("virtualCluster") if isinstance(patterns, Mapping) else None
+    if isinstance(pattern, str) and pattern:
+        try:
+            return render_text(pattern, {"loft": loft})
+        except GoTemplateError:
+            pass  # the project's own problem; the platform reports it when the project is written
+    return HOST_NAMESPACE.format(project=tenant.project, tenant=tenant.name)
+
+
+def known_paths(template: Template | None) -> set[tuple[str, ...]]:
+    """Return every path below `.Values` that a template may use."""
+    declared = {tuple(item.variable.split(".")) for item in (template.parameters if template else ())}
+    return declared | set(BUILTINS) | {CLUSTER_ANNOTATIONS}
+
+
+def variable_path(key: str, template: Template | None) -> tuple[str, ...]:
+    """Return where a parameter stands below `.Values`: a dot nests where the template declares the dotted name."""
+    declared = {item.variable for item in (template.parameters if template else ())}
+    return tuple(key.split(".")) if key in declared else (key,)
+
+
+def nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """Return the value at a path, as nested maps."""
+    for part in reversed(path):
+        value = {part: value}
+    return dict(value)
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two trees as one; where both have a value the second one's stands."""
+    found = dict(below)
+    for key, value in above.items():
+        under = found.get(key)
+        both = isinstance(value, Mapping) and isinstance(under, Mapping)
+        found[key] = merged(under, value) if both and isinstance(under, Mapping) else value
+    return found
+
+
+def lookup(values: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    """Return the value at a path, None where there is none."""
+    found: Any = values
+    for part in path:
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def leaves(data: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield every string of a tree with its path."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from leaves(value, (*path, key))
+    elif isinstance(data, list | tuple):
+        for index, value in enumerate(data):
+            yield from leaves(value, (*path, index))
+    elif isinstance(data, str):
+        yield path, data

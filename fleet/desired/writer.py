@@ -1,0 +1,93 @@
+"""Desired objects as YAML, in the form that the platform sees them. Secrets are marks, never values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fleet import names
+from fleet.clients.values import format_values
+from fleet.desired.objects import Credential, Desired, Plan, credential_mark
+from fleet.names import Kind
+
+
+def to_yaml(data: Any) -> str:
+    """Return data as YAML text: block style, keys in their order, credentials as marks like `<config:token>`."""
+    return format_values(masked(data))
+
+
+def masked(data: Any) -> Any:
+    """Return a copy of data with each credential replaced by its mark."""
+    if isinstance(data, Credential):
+        return credential_mark(data)
+    if isinstance(data, Mapping):
+        return {key: masked(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [masked(value) for value in data]
+    return data
+
+
+def write(plan: Plan) -> str:
+    """Return every live object of a plan as one multi-document YAML text, each under a comment that names it.
+
+    A project that is only referred to and the gate are no objects of the platform and are left out.
+    """
+    return "---\n".join(
+        f"# {document['kind']} {document['metadata']['name']}\n{to_yaml(document)}"
+        for desired in plan.objects
+        for document in documents(desired)
+    )
+
+
+def documents(desired: Desired) -> Iterator[dict[str, Any]]:
+    """Yield the live objects that one desired object stands for."""
+    properties = desired.properties
+    match desired.kind:
+        case Kind.CONNECTOR:
+            yield {**properties["manifest"], "stringData": properties["data"]}
+        case Kind.CONTROL_PLANE_CLUSTER | Kind.APPLICATION_TEMPLATE:
+            yield properties["manifest"]
+        case Kind.PROJECT:
+            if properties["create"]:
+                yield properties["manifest"]
+        case Kind.TENANT:
+            yield instance(properties)
+        case Kind.APPLICATION:
+            yield application(properties)
+            yield argo_application(properties)
+
+
+def instance(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tenant's VirtualClusterInstance with its vcluster.yaml as text, as it stands on the platform."""
+    found: dict[str, Any] = masked(properties["manifest"])
+    if properties["values"]:
+        found["spec"]["template"]["helmRelease"]["values"] = format_values(
+            properties["values"], sort_keys=True
+        )
+    return found
+
+
+def application(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ArgoCDApplication that the platform makes for a tenant."""
+    return {
+        "apiVersion": names.PLATFORM_API_VERSION,
+        "kind": "ArgoCDApplication",
+        "metadata": {
+            "name": properties["name"],
+            "namespace": properties["namespace"],
+            "labels": {names.TENANT_LABEL: properties["tenant"]},
+        },
+        "spec": properties["request"],
+    }
+
+
+def argo_application(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the Argo CD Application that it renders to; its name in Argo CD is the platform's choice."""
+    rendered = properties.get("metadata", {})
+    labels = {**rendered.get("labels", {}), names.TENANT_LABEL: properties["tenant"]}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Application",
+        "metadata": {"name": properties["name"], **rendered, "labels": labels},
+        "spec": properties.get("spec", {}),
+    }
