@@ -1,0 +1,264 @@
+"""A control plane: real etcd and real kube-apiserver, on 127.0.0.1 only.
+
+Several API servers can share one etcd, each under its own prefix and so a cluster of its own. Nothing runs beside
+them: no controller manager, no nodes. Whoever wants kinds installed does it with a client.
+"""
+
+from __future__ import annotations
+
+import csv
+import http.client
+import io
+import json
+import secrets
+import time
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from fleet.sandbox import toolchain
+from fleet.sandbox.api import Api, ApiError, Endpoint
+from fleet.sandbox.certificates import Authority, write_private
+from fleet.sandbox.processes import POLL_SECONDS, Processes, SandboxError, free_port
+
+ADMIN: Final = "admin"
+READY_SECONDS: Final = 60.0
+ATTEMPTS: Final = 3
+TOOLS: Final = ("etcd", "kube-apiserver")
+
+
+def write_kubeconfig(path: Path, contexts: Mapping[str, Endpoint]) -> Path:
+    """Return the path of a kubeconfig (0600) with these contexts, the first of them current.
+
+    It is written as JSON, which every reader of YAML accepts.
+    """
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": next(iter(contexts)),
+        "clusters": [
+            {
+                "name": name,
+                "cluster": {
+                    "server": endpoint.url,
+                    "certificate-authority-data": b64encode(endpoint.authority.read_bytes()).decode(),
+                },
+            }
+            for name, endpoint in contexts.items()
+        ],
+        "users": [{"name": name, "user": {"token": endpoint.token}} for name, endpoint in contexts.items()],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}} for name in contexts],
+    }
+    return write_private(path, json.dumps(config, indent=1) + "\n")
+
+
+@dataclass
+class ControlPlane:
+    """One etcd and one kube-apiserver with their data in a folder; a context manager for tests.
+
+    `users` are further users with a token each, by name, with their groups (RBAC decides what they may do); `admin`
+    always exists. `tools` are the binaries' paths, by default those that `toolchain.ensure` finds or builds.
+    """
+
+    folder: Path
+    users: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    tools: Mapping[str, Path] | None = None
+
+    def __post_init__(self) -> None:
+        """Make the folder's path absolute: the processes have a working directory of their own."""
+        self.folder = self.folder.absolute()
+        self.processes = Processes(self.folder)
+        self.authority = Authority(self.folder / "certificates")
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it, leaving no process."""
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Return the address of the API server."""
+        return f"https://127.0.0.1:{self._ports['apiserver']}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Return the path of the admin's kubeconfig."""
+        return self.folder / "kubeconfig"
+
+    def endpoint(self, user: str = ADMIN) -> Endpoint:
+        """Return the API server's address with a user's token."""
+        return Endpoint(self.url, self._tokens[user], self.authority.certificate)
+
+    def write_kubeconfig(self, path: Path, user: str = ADMIN) -> Path:
+        """Return the path of a kubeconfig for one of the users."""
+        return write_kubeconfig(path, {user: self.endpoint(user)})
+
+    @property
+    def running(self) -> bool:
+        """Return whether both processes are there."""
+        found = [self.processes.find(name) for name in TOOLS]
+        return all(process is not None and process.running for process in found)
+
+    def start(self) -> Self:
+        """Start what does not run yet and return when the API server is ready."""
+        tools = self.tools or toolchain.ensure(list(TOOLS))
+        self._write_tokens()
+        for attempt in range(1, ATTEMPTS + 1):
+            self._choose_ports()
+            try:
+                self.processes.start("etcd", [tools["etcd"], *self._etcd_flags()])
+                self.processes.start("kube-apiserver", [tools["kube-apiserver"], *self._apiserver_flags()])
+                self._wait_ready()
+                break
+            except _PortTakenError:
+                # Somebody took a port between our choice of it and its use.
+                self.stop()
+                if attempt == ATTEMPTS:
+                    raise
+            except BaseException:
+                self.stop()
+                raise
+        self.write_kubeconfig(self.kubeconfig)
+        return self
+
+    def stop(self) -> None:
+        """Stop both processes and return when they are gone; the data stays."""
+        self.processes.stop(reversed(TOOLS))
+
+    def _etcd_flags(self) -> list[str]:
+        pair = self.authority.issue("etcd")
+        client = f"https://127.0.0.1:{self._ports['etcd']}"
+        peer = f"https://127.0.0.1:{self._ports['peer']}"
+        flags = {
+            "name": "sandbox",
+            "data-dir": self.folder / "etcd",
+            "listen-client-urls": client,
+            "advertise-client-urls": client,
+            "listen-peer-urls": peer,
+            "initial-advertise-peer-urls": peer,
+            "initial-cluster": f"sandbox={peer}",
+            # Without a client certificate, every user of the machine could read the Secrets.
+            "client-cert-auth": True,
+            "trusted-ca-file": self.authority.certificate,
+            "cert-file": pair.certificate,
+            "key-file": pair.key,
+            "peer-client-cert-auth": True,
+            "peer-trusted-ca-file": self.authority.certificate,
+            "peer-cert-file": pair.certificate,
+            "peer-key-file": pair.key,
+            # The data need not survive a crash of the machine.
+            "unsafe-no-fsync": True,
+            "log-level": "warn",
+        }
+        return _flags(flags)
+
+    def _apiserver_flags(self) -> list[str]:
+        pair = self.authority.issue("kube-apiserver")
+        client = self.authority.issue("kube-apiserver-etcd-client")
+        signing, verifying = self.authority.signing_key("service-accounts")
+        flags = {
+            "etcd-servers": f"https://127.0.0.1:{self._ports['etcd']}",
+            "etcd-prefix": "/control-plane",
+            "etcd-cafile": self.authority.certificate,
+            "etcd-certfile": client.certificate,
+            "etcd-keyfile": client.key,
+            "bind-address": "127.0.0.1",
+            "advertise-address": "127.0.0.1",
+            "secure-port": self._ports["apiserver"],
+            "tls-cert-file": pair.certificate,
+            "tls-private-key-file": pair.key,
+            "cert-dir": self.authority.folder,
+            "service-account-key-file": verifying,
+            "service-account-signing-key-file": signing,
+            "service-account-issuer": "https://kubernetes.default.svc",
+            "service-cluster-ip-range": "10.0.0.0/24",
+            "token-auth-file": self._token_file,
+            "anonymous-auth": False,
+            "authorization-mode": "RBAC",
+            "disable-admission-plugins": "ServiceAccount",
+            "endpoint-reconciler-type": "none",
+            "profiling": False,
+        }
+        return _flags(flags)
+
+    @property
+    def _token_file(self) -> Path:
+        return self.folder / "tokens.csv"
+
+    @cached_property
+    def _ports(self) -> dict[str, int]:
+        ports: dict[str, int] = json.loads((self.folder / "ports.json").read_text())
+        return ports
+
+    @property
+    def _tokens(self) -> dict[str, str]:
+        with self._token_file.open(newline="") as file:
+            return {row[1]: row[0] for row in csv.reader(file)}
+
+    def _write_tokens(self) -> None:
+        known: Mapping[str, str] = {}
+        with suppress(FileNotFoundError):
+            known = self._tokens
+        written = io.StringIO()
+        for user, groups in {ADMIN: ["system:masters"], **self.users}.items():
+            token = known.get(user) or secrets.token_urlsafe(32)
+            csv.writer(written).writerow([token, user, user, ",".join(groups)])
+        write_private(self._token_file, written.getvalue())
+
+    def _choose_ports(self) -> None:
+        """Keep the port of what runs, and of what ran if it is free: clients hold the address."""
+        known: dict[str, int] = {}
+        with suppress(FileNotFoundError):
+            known = json.loads((self.folder / "ports.json").read_text())
+        for process, names in {"etcd": ("etcd", "peer"), "kube-apiserver": ("apiserver",)}.items():
+            found = self.processes.find(process)
+            if found is None or not found.running:
+                known |= {name: free_port(known.get(name, 0)) for name in names}
+        write_private(self.folder / "ports.json", json.dumps(known))
+        self.__dict__["_ports"] = known
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._ready():
+            for name in TOOLS:
+                found = self.processes.find(name)
+                if found is None or not found.running:
+                    tail = self.processes.tail(name)
+                    failure = _PortTakenError if "address already in use" in tail else SandboxError
+                    raise failure(
+                        f"`{name}` ended while starting; its log {self.processes.log(name)} ends:\n{tail}"
+                    )
+            if time.monotonic() > deadline:
+                log = self.processes.log("kube-apiserver")
+                raise SandboxError(
+                    f"kube-apiserver was not ready within {READY_SECONDS:.0f} s; its log is {log}"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _ready(self) -> bool:
+        with suppress(OSError, http.client.HTTPException, ApiError), Api(self.endpoint()) as api:
+            api.request("GET", "/readyz")
+            return True
+        return False
+
+
+class _PortTakenError(SandboxError):
+    pass
+
+
+def _flags(values: Mapping[str, Any]) -> list[str]:
+    texts = {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
+    return [f"--{name}={value}" for name, value in texts.items()]
+
+
+__all__ = ["ADMIN", "ControlPlane", "Endpoint", "SandboxError", "write_kubeconfig"]
