@@ -21,6 +21,8 @@ FIELD_MANAGER: Final = "fleet"
 OWNER_LABEL: Final = "fleet/owner"
 # In definition files only (never written to a live object): what to do with an object that exists already.
 ADOPT_ANNOTATION: Final = "fleet/adopt"
+# Likewise: the changes with fleet-wide consequences that the definition agrees to, separated by commas.
+ACKNOWLEDGE_ANNOTATION: Final = "fleet/acknowledge"
 
 # The platform's names (its own API; they are facts, not choices).
 CONNECTOR_TYPE_LABEL: Final = "loft.sh/connector-type"

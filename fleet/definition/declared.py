@@ -27,13 +27,15 @@ class Item(Generic[D]):
 class Declared:
     """What the files of a definition hold, before anything is resolved.
 
-    `complete` is false when a part could not be read: references into it cannot be judged then.
+    `complete` is false when a part could not be read: references into it cannot be judged then. `rejected` are
+    documents that were read and are wrong in themselves; what they refer to is judged all the same.
     """
 
     complete: bool = True
     documents: dict[str, list[Item[Any]]] = field(default_factory=dict)
     platform: dict[str, list[Item[Mapping[str, Any]]]] = field(default_factory=dict)
     bare: list[Document] = field(default_factory=list)
+    rejected: list[Document] = field(default_factory=list)
     names: dict[str, dict[str, Document]] = field(default_factory=dict)
 
     def register(self, base: str, name: str, document: Document, findings: Findings) -> bool:

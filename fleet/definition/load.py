@@ -356,6 +356,8 @@ def _declare_document(document: Document, declared: Declared, findings: Findings
             declared.platform.setdefault(str(kind), []).append(Item(document, checked, content))
         return
     model = validated(_MODELS[(str(version), str(kind))], content, document, findings)
+    if model is None:
+        declared.rejected.append(document)
     if model is None and kind == "ArgoCDApplicationTemplate":
         path = ("spec", "template", "spec")
         body: Any = content

@@ -118,7 +118,8 @@ class Metadata(Model):
     labels: dict[str, str] = Field(default_factory=dict, description="Labels, written to the live object.")
     annotations: dict[str, str] = Field(
         default_factory=dict,
-        description="Annotations, written to the live object; `fleet/adopt` (Never, IfSame, Always) is read by us.",
+        description="Annotations, written to the live object; `fleet/adopt` (Never, IfSame, Always) and "
+        "`fleet/acknowledge` (changes with fleet-wide consequences, by commas) are read by us.",
     )
 
 

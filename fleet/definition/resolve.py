@@ -173,6 +173,8 @@ class _Resolver:
                 projects[tenant.project] = Project(
                     name=tenant.project, path=f"projects.{tenant.project}", locate=tenant.locate
                 )
+        for rejected in self.declared.rejected:
+            self._rejected_references(rejected)
         if self.fleet_item is None:
             return None
         return Fleet(
@@ -393,6 +395,32 @@ class _Resolver:
         code = {"classes": "unknown-class", "clusters": "unknown-cluster"}.get(base, f"unknown-{sort}")
         self.findings.error(code, f"there is no {sort} `{name}`", where, path, help=suggest(name, known, add))
         return False
+
+    def _rejected_references(self, document: Document) -> None:
+        """Report what a document that is wrong in itself refers to in vain: one round of corrections is enough."""
+        spec = document.data.get("spec")
+        if not isinstance(spec, Mapping):
+            return
+        applications = spec.get("applications")
+        uses = applications if isinstance(applications, list) else []
+        found: list[tuple[str, Keys]] = [
+            ("classes", ("spec", "class")),
+            ("connectors", ("spec", "connector")),
+            ("clusters", ("spec", "cluster")),
+            *(("templates", ("spec", "applications", index, "template")) for index in range(len(uses))),
+        ]
+        for base, path in found:
+            name: Any = document.data
+            for key in path:
+                name = (
+                    name[key]
+                    if isinstance(key, int)
+                    else name.get(key)
+                    if isinstance(name, Mapping)
+                    else None
+                )
+            if isinstance(name, str):
+                self._reference(base, name, document, path)
 
     def _ambiguous(self, document: Document, path: Keys) -> None:
         """Refuse unquoted words that readers of YAML 1.1 and 1.2 take for different things, in data we pass on."""

@@ -16,6 +16,8 @@ def render_connector(connector: Connector, namespace: str) -> Desired:
     annotations = live_annotations(connector)
     if connector.spec.display_name is not None:
         annotations[names.DISPLAY_NAME_ANNOTATION] = connector.spec.display_name
+    given = connector.annotations.get(names.ACKNOWLEDGE_ANNOTATION, "")
+    acknowledged = [change.strip() for change in given.split(",") if change.strip()]
     secret = manifest(
         "v1",
         "Secret",
@@ -31,6 +33,7 @@ def render_connector(connector: Connector, namespace: str) -> Desired:
             "manifest": {**secret, "type": "Opaque"},
             "data": render_data(connector.spec),
             "adopt": connector.adopt.value,
+            **({"acknowledge": acknowledged} if acknowledged else {}),
         },
     )
 

@@ -68,8 +68,9 @@ def manifest(
 
 
 def live_annotations(entry: Entry) -> dict[str, str]:
-    """Return the annotations of an entry's live object: as written, without the one that only we read."""
-    return {key: value for key, value in entry.annotations.items() if key != names.ADOPT_ANNOTATION}
+    """Return the annotations of an entry's live object: as written, without those that only we read."""
+    ours = {names.ADOPT_ANNOTATION, names.ACKNOWLEDGE_ANNOTATION}
+    return {key: value for key, value in entry.annotations.items() if key not in ours}
 
 
 def plain(data: Any) -> Any:

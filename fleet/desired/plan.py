@@ -36,7 +36,7 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
     objects = [
         *(render_connector(item, fleet.spec.platform.namespace) for item in fleet.connectors.values()),
         *(render_cluster(item, fleet) for item in fleet.clusters.values()),
-        *(render_project(item) for item in fleet.projects.values()),
+        *(render_project(item, f"{prefix}{item.name}") for item in fleet.projects.values()),
         *(render_template(item, fleet) for item in fleet.templates.values()),
         *(render_tenant(item, fleet, prefix) for item in fleet.tenants.values()),
         *(item.desired for item in applications),

@@ -8,8 +8,11 @@ from fleet.desired.objects import Desired, live_annotations, manifest
 from fleet.names import Kind
 
 
-def render_project(project: Project) -> Desired:
-    """Return the project; its spec is passed through as written, `[]` and all, since there they carry meaning."""
+def render_project(project: Project, namespace: str) -> Desired:
+    """Return the project, which the platform gives the namespace.
+
+    Its spec is passed through as written, `[]` and all, since there they carry meaning.
+    """
     spec = {key: value for key, value in (project.spec or {}).items() if value != {}}
     return Desired(
         kind=Kind.PROJECT,
@@ -23,6 +26,7 @@ def render_project(project: Project) -> Desired:
                 annotations=live_annotations(project),
                 spec=spec,
             ),
+            "namespace": namespace,
             "create": project.spec is not None,
             "adopt": project.adopt.value,
         },

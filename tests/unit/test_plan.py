@@ -187,6 +187,21 @@ def test_akuity_connector_holds_credentials_by_reference():
     assert all(isinstance(value, str | Credential) for value in data.values())
 
 
+def test_acknowledged_changes_go_to_the_provider_and_not_to_the_secret():
+    """The annotation names changes that the connector's provider would refuse; it is no part of the live object."""
+    fleet = small_fleet()
+    size, kind = "akuityAgentSize=CLUSTER_SIZE_LARGE", "connectorType=akuity"
+    annotations = {"fleet/acknowledge": f"{size}, {kind}", "note": "kept"}
+    connector = replace(fleet.connectors["akuity-prod"], annotations=annotations)
+    changed = replace(fleet, connectors={**fleet.connectors, "akuity-prod": connector})
+
+    bag = planned(Kind.CONNECTOR, "akuity-prod", changed).properties
+
+    assert bag["acknowledge"] == [size, kind]
+    assert "fleet/acknowledge" not in bag["manifest"]["metadata"]["annotations"]
+    assert bag["manifest"]["metadata"]["annotations"]["note"] == "kept"
+
+
 def test_self_hosted_connector_has_no_type():
     """Only an Akuity connector says what it is."""
     data = planned(Kind.CONNECTOR, "self-hosted", small_fleet()).properties["data"]

@@ -1,0 +1,253 @@
+"""The Kubernetes API: requests with time-outs, retries and errors that a person can act on.
+
+No policy: it knows no ownership, no fleet and no Pulumi. The requests are our own over lightkube's connection, since a
+404 has to be told apart from a missing API, and a conflict of field owners from one of writers. Called by
+`providers`, `report` and `program`; safe to use from many threads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+import httpx2
+import stamina
+import stamina.instrumentation
+from httpx2 import codes
+from lightkube.core.exceptions import ConfigError
+
+from fleet import names
+from fleet.clients.failures import CONNECTION_REFUSED, Server
+from fleet.clients.kubeconfig import open_client
+from fleet.clients.remote import Call, Manifest, Ref, RemoteError, labels_of, plural, without_managed_fields
+
+__all__ = ["Kubernetes", "Manifest", "Ref", "RemoteError", "labels_of", "plural", "without_managed_fields"]
+
+_PAGE: Final = 500
+_REFUSED_ATTEMPTS: Final = 3
+
+_Manifests = list[Manifest]
+
+# The default hook logs every retry to standard error, which Pulumi prints between the resources.
+stamina.instrumentation.set_on_retry_hooks([])
+
+
+class Kubernetes:
+    """One API server, reached with one identity."""
+
+    def __init__(self, http: httpx2.Client, server: Server, *, patience_s: float = 45.0) -> None:
+        """Take a prepared HTTP client; `connect` makes one. `patience_s` bounds the retries of one request."""
+        self._http = http
+        self._at = server
+        self._patience_s = patience_s
+        self.context = server.context
+        self.server = server.url
+
+    @classmethod
+    def connect(
+        cls,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        patience_s: float = 45.0,
+    ) -> Self:
+        """Return a client for a kubeconfig (a path, or its text) and context; no request is made.
+
+        Without a kubeconfig it is `KUBECONFIG`, then the service account of a pod, then `~/.kube/config`.
+
+        Raises:
+            RemoteError: the kubeconfig is missing, unreadable, or lacks the context.
+        """
+        return cls(*open_client(kubeconfig, context, timeout_s), patience_s=patience_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def get(self, ref: Ref) -> Manifest | None:
+        """Return the live object, or None where the server says that this very object does not exist.
+
+        A missing API, a missing permission or any other failure raises: none of them is absence.
+        """
+        try:
+            return self._object(Call("get", ref, "GET"))
+        except RemoteError as error:
+            if error.is_absent:
+                return None
+            raise
+
+    def list(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> _Manifests:
+        """Return all objects of a kind, in one namespace or in all, each complete with apiVersion and kind."""
+        wanted = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
+        selector = {"labelSelector": wanted} if wanted else {}
+        ref = Ref(api_version, kind, namespace, "")
+        try:
+            found = self._pages(ref, {**selector, "limit": str(_PAGE)})
+        except RemoteError as error:
+            if error.status != codes.GONE:
+                raise
+            # The continue token expired between two pages: the whole list in one answer cannot.
+            found = self._pages(ref, selector)
+        return [{**item, "apiVersion": api_version, "kind": kind} for item in found]
+
+    def apply(
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        force: bool = False,
+        manager: str = names.FIELD_MANAGER,
+        dry_run: bool = False,
+    ) -> Manifest:
+        """Write the manifest by server-side apply and return the object.
+
+        Fields that the manager applied before and that the manifest lacks are removed. A field that another manager
+        owns with another value is a conflict, unless `force` takes it over. `metadata.uid` in the manifest makes
+        it a precondition: the object must be that one, and is never created.
+        """
+        params = {"fieldManager": manager, "fieldValidation": "Strict"}
+        params |= {"force": "true"} if force else {}
+        params |= {"dryRun": "All"} if dry_run else {}
+        call = Call("apply", Ref.of(manifest), "PATCH")
+        return self._object(call, params=params, body=manifest, content="application/apply-patch+yaml")
+
+    def patch(self, ref: Ref, merge: Mapping[str, Any], *, manager: str = names.FIELD_MANAGER) -> Manifest:
+        """Change an existing object by a JSON merge patch and return it."""
+        # The platform stores its kinds as another API version and refuses a merge patch that names one.
+        body = {key: value for key, value in merge.items() if key not in ("apiVersion", "kind")}
+        params = {"fieldManager": manager}
+        call = Call("patch", ref, "PATCH")
+        return self._object(call, params=params, body=body, content="application/merge-patch+json")
+
+    def create(self, manifest: Mapping[str, Any]) -> Manifest:
+        """Create the object and return it; one that exists already is a conflict."""
+        metadata = manifest.get("metadata") or {}
+        collection = Ref(manifest["apiVersion"], manifest["kind"], metadata.get("namespace"), "")
+        call = Call("create", collection, "POST", repeatable=False)
+        return self._object(call, params={"fieldManager": names.FIELD_MANAGER}, body=manifest)
+
+    def delete(self, ref: Ref, *, uid: str | None = None) -> bool:
+        """Ask for the object's deletion; return False where it does not exist.
+
+        With a `uid`, another object of the same name is left alone and reported as a conflict.
+        """
+        body: Manifest = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        body |= {"preconditions": {"uid": uid}} if uid else {}
+        try:
+            self._request(Call("delete", ref, "DELETE"), body=body)
+        except RemoteError as error:
+            if error.is_absent:
+                return False
+            raise
+        return True
+
+    def project_prefix(self) -> str:
+        """Return what the platform puts before a project's name to name its namespace."""
+        body = {"apiVersion": names.PLATFORM_API_VERSION, "kind": "Self", "metadata": {}}
+        ref = Ref(names.PLATFORM_API_VERSION, "Self", None, "")
+        try:
+            own = self._object(Call("create", ref, "POST"), body=body)
+        except RemoteError as error:
+            if error.status != codes.NOT_FOUND:
+                raise
+            raise RemoteError(
+                verb="ask",
+                kind="the platform for its project prefix",
+                name="",
+                system=self.server,
+                status=error.status,
+                detail=error.detail,
+                help="set `platform.projectPrefix` in the Fleet document, or check the context",
+            ) from error
+        prefix = (own.get("status") or {}).get("projectNamespacePrefix")
+        # The platform leaves it out where it is the prefix of its third version, as its own client reads it.
+        return names.LEGACY_PROJECT_PREFIX if prefix is None else str(prefix)
+
+    def _pages(self, ref: Ref, params: Mapping[str, str]) -> _Manifests:
+        call = Call("list", ref, "GET")
+        items: _Manifests = []
+        token = ""
+        while True:
+            answer = self._object(call, params={**params, **({"continue": token} if token else {})})
+            if not str(answer.get("kind", "")).endswith("List"):
+                raise self._at.error(call, f"the answer is no list but a {answer.get('kind')}")
+            items.extend(answer.get("items") or [])
+            token = (answer.get("metadata") or {}).get("continue") or ""
+            if not token:
+                return items
+
+    def _object(self, call: Call, **request: Any) -> Manifest:
+        answer = self._request(call, **request)
+        if not isinstance(answer, dict):
+            help_ = f"check the server of context `{self.context}`"
+            raise self._at.error(call, "the answer is no Kubernetes object", help_)
+        return answer
+
+    def _request(
+        self,
+        call: Call,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content: str = "application/json",
+    ) -> Any:
+        refused = 0
+
+        def again(error: Exception) -> bool | float:
+            nonlocal refused
+            if not isinstance(error, RemoteError) or not error.transient:
+                return False
+            if error.reason == CONNECTION_REFUSED:
+                refused += 1
+                return refused < _REFUSED_ATTEMPTS
+            if not call.repeatable and error.status != codes.TOO_MANY_REQUESTS:
+                return False
+            if error.retry_after_s is None:
+                return True
+            return error.retry_after_s if error.retry_after_s <= self._patience_s else False
+
+        for attempt in stamina.retry_context(
+            on=again, attempts=None, timeout=self._patience_s, wait_initial=0.2, wait_max=5.0, wait_jitter=0.3
+        ):
+            with attempt:
+                return self._once(call, params or {}, body, content)
+        raise AssertionError  # the retry context returns or raises
+
+    def _once(
+        self, call: Call, params: Mapping[str, str], body: Mapping[str, Any] | None, content: str
+    ) -> Any:
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        headers = {"Accept": "application/json"} | ({"Content-Type": content} if data is not None else {})
+        try:
+            response = self._http.request(
+                call.method, call.ref.url, params=dict(params), content=data, headers=headers
+            )
+        except httpx2.TransportError as error:
+            raise self._at.unreachable(call, error) from error
+        except (ConfigError, OSError, ValueError, KeyError) as error:
+            help_ = f"check the user of context `{self.context}`"
+            raise self._at.error(call, f"no credentials: {error}", help_) from error
+        answer = _json(response)
+        if response.is_success:
+            return answer
+        raise self._at.refusal(call, response, answer, body)
+
+
+def _json(response: httpx2.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None

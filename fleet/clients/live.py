@@ -1,0 +1,153 @@
+"""The live state as one run sees it: one LIST for each kind and namespace, kept for the run, corrected by writes.
+
+Reading a whole fleet object by object takes minutes, by LIST a fraction of a second. What a LIST does not show is
+only a hint: an object counts as gone after the server has said so for that very object, and when more are missing at
+once than the guard allows, something else is wrong (another cluster, another context) and reading fails instead.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from fleet.clients.kubernetes import Kubernetes, Manifest, Ref, without_managed_fields
+
+DEFAULT_MAX_MISSING = 10
+
+
+class TooManyMissingError(Exception):
+    """More objects of the state are missing at once than the guard allows."""
+
+
+@dataclass(slots=True)
+class _Listing:
+    """One kind in one namespace; the lock makes concurrent readers wait for one LIST."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    objects: dict[tuple[str | None, str], Manifest] | None = None
+    listed_at: float = 0.0
+    failure: Exception | None = None
+    failed_at: float = 0.0
+
+
+class Live:
+    """A cache of live objects over one client; safe to use from many threads."""
+
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        *,
+        max_missing: int = DEFAULT_MAX_MISSING,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the client, how many objects may be missing at once, and the clock."""
+        self._kubernetes = kubernetes
+        self._max_missing = max_missing
+        self._now = now
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[str, str, str | None], _Listing] = {}
+        self._polled: dict[tuple[str, str, str | None], _Listing] = {}
+        self._missing: dict[Ref, None] = {}
+
+    def read(
+        self, ref: Ref, *, labels: Mapping[str, str] | None = None, guarded: bool = True
+    ) -> Manifest | None:
+        """Return the live object, or None after the server has said that it does not exist.
+
+        `labels` narrow the LIST (the same for all reads of a kind and namespace); an object outside of them is still
+        found by its own GET. `guarded` counts the absence.
+
+        Raises:
+            RemoteError: the LIST or the GET failed, so nothing is known.
+            TooManyMissingError: the guard.
+        """
+        listing = self._listing(self._kept, ref.api_version, ref.kind, ref.namespace)
+        came = self._now()
+        with listing.lock:
+            if listing.objects is None:
+                if listing.failure is not None and listing.failed_at > came:
+                    # It failed for another thread while this one waited: trying once more would multiply the wait.
+                    raise listing.failure
+                listing.objects = self._first(listing, ref, labels)
+            found = listing.objects.get((ref.namespace, ref.name))
+        if found is None:
+            found = self._kubernetes.get(ref)
+            if found is not None:
+                self.put(found)
+        if found is None and guarded:
+            self._count(ref)
+        return found
+
+    def put(self, manifest: Manifest) -> None:
+        """Take over an object as a write returned it."""
+        ref = Ref.of(manifest)
+        with self._lock:
+            self._missing.pop(ref, None)
+        self._correct(ref, without_managed_fields(manifest))
+
+    def drop(self, ref: Ref) -> None:
+        """Forget an object that was deleted."""
+        self._correct(ref, None)
+
+    def poll(
+        self, api_version: str, kind: str, namespace: str | None = None, *, max_age_s: float
+    ) -> list[Manifest]:
+        """Return all objects as they were at most `max_age_s` ago: many waiting threads share one LIST."""
+        listing = self._listing(self._polled, api_version, kind, namespace)
+        with listing.lock:
+            if listing.objects is None or self._now() - listing.listed_at > max_age_s:
+                listing.objects = self._list(api_version, kind, namespace, None)
+                listing.listed_at = self._now()
+            return list(listing.objects.values())
+
+    def _first(
+        self, listing: _Listing, ref: Ref, labels: Mapping[str, str] | None
+    ) -> dict[tuple[str | None, str], Manifest]:
+        try:
+            return self._list(ref.api_version, ref.kind, ref.namespace, labels)
+        except Exception as error:
+            listing.failure, listing.failed_at = error, self._now()
+            raise
+
+    def _list(
+        self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str] | None
+    ) -> dict[tuple[str | None, str], Manifest]:
+        found = self._kubernetes.list(api_version, kind, namespace, labels)
+        return {
+            (item["metadata"].get("namespace"), item["metadata"]["name"]): without_managed_fields(item)
+            for item in found
+        }
+
+    def _listing(
+        self,
+        listings: dict[tuple[str, str, str | None], _Listing],
+        api_version: str,
+        kind: str,
+        namespace: str | None,
+    ) -> _Listing:
+        with self._lock:
+            return listings.setdefault((api_version, kind, namespace), _Listing())
+
+    def _correct(self, ref: Ref, manifest: Manifest | None) -> None:
+        listing = self._listing(self._kept, ref.api_version, ref.kind, ref.namespace)
+        with listing.lock:
+            if listing.objects is None:
+                return
+            if manifest is None:
+                listing.objects.pop((ref.namespace, ref.name), None)
+            else:
+                listing.objects[ref.namespace, ref.name] = manifest
+
+    def _count(self, ref: Ref) -> None:
+        with self._lock:
+            self._missing[ref] = None
+            missing = list(self._missing)
+        if len(missing) > self._max_missing:
+            shown = ", ".join(str(item) for item in missing[:3])
+            raise TooManyMissingError(
+                f"{len(missing)} objects of this stack do not exist in {self._kubernetes.server}: {shown}, ...\n"
+                f"help: is context `{self._kubernetes.context}` the right one? If they were deleted on purpose, set"
+                f" `fleet:maxMissing` to the number that may be missing and run `pulumi up --run-program`"
+            )

@@ -1,0 +1,201 @@
+"""The Pulumi program: stack config -> load -> plan -> declare.
+
+Layer 4, and the only place that reads Pulumi config or declares resources. It decides nothing: what exists is decided
+in `desired`, how it comes to be in `providers`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pydantic import BaseModel
+
+from fleet import names
+from fleet.clients.kubernetes import Kubernetes, RemoteError
+from fleet.definition.fleet import Connector, Fleet
+from fleet.definition.load import load
+from fleet.definition.model import Credential
+from fleet.desired.objects import Desired, Plan
+from fleet.desired.plan import plan
+from fleet.errors import (
+    DefinitionError,
+    Problem,
+    Severity,
+    errors_of,
+    format_problem,
+    format_summary,
+    ordered,
+)
+from fleet.names import Kind
+from fleet.providers.resources import RESOURCES
+
+
+def run() -> None:
+    """Declare the stack's fleet; a bad definition ends the program with its report and no traceback."""
+    try:
+        declare_fleet(pulumi.Config(names.CONFIG_NAMESPACE), pulumi.get_project(), pulumi.get_stack())
+    except DefinitionError as error:
+        # Pulumi puts `error: ` before it: the summary goes first, the problems below.
+        details = "\n\n".join(map(format_problem, error.problems))
+        raise pulumi.RunError(f"{format_summary(error.problems)}\n\n{details}") from error
+    except RemoteError as error:
+        raise pulumi.RunError(str(error)) from error
+
+
+def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
+    """Declare every object of the fleet that the stack's config names.
+
+    Raises:
+        DefinitionError: the definition has errors, or a credential that does not resolve; nothing was declared.
+        RemoteError: the platform could not be asked for its project prefix.
+    """
+    folder = Path(config.get("definition") or f"stacks/{stack}")
+    fleet, planned = plan_fleet(folder, config)
+    credentials = resolve_credentials(fleet, folder, config)
+    mark = names.owner_mark(project, stack)
+
+    declared: dict[tuple[Kind, str], pulumi.Resource] = {}
+    revisions: list[pulumi.Output[str]] = []
+    for desired in planned.objects:
+        properties = bag_of(desired, mark, credentials)
+        if desired.kind is Kind.FLEET_READY:
+            properties |= {"observed": fingerprint(revisions), "notReady": {}}
+        options = pulumi.ResourceOptions(depends_on=[declared[key] for key in desired.depends_on])
+        resource = RESOURCES[desired.kind](desired.name, properties, options)
+        declared[desired.key] = resource
+        if desired.kind is Kind.TENANT:
+            revisions.append(resource.revision)
+
+    pulumi.export("fleet", fleet.name)
+    pulumi.export("tenants", len(fleet.tenants))
+    pulumi.export("applications", sum(len(tenant.applications) for tenant in fleet.tenants.values()))
+
+
+def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
+    """Return the fleet of a definition folder and its plan; warnings go to Pulumi's log.
+
+    Raises:
+        DefinitionError: every error of the definition and of the plan, at once.
+        RemoteError: the definition gives no project prefix and the platform cannot be asked for it.
+    """
+    loaded = load(folder, config.get_object("values") or {})
+    fleet, problems = loaded.fleet, list(loaded.problems)
+    planned = Plan((), ())
+    if fleet is not None:
+        prefix = None
+        if fleet.spec.platform.project_prefix is None and not errors_of(problems):
+            prefix = Kubernetes.connect(config.get("kubeconfig"), config.get("context")).project_prefix()
+        planned = plan(fleet, project_prefix=prefix)
+        problems += planned.problems
+    if fleet is None or errors_of(problems):
+        raise DefinitionError(ordered(problems))
+    for problem in ordered(problems):
+        if problem.severity is Severity.WARNING:
+            pulumi.warn(format_problem(problem))
+    return fleet, planned
+
+
+def resolve_credentials(
+    fleet: Fleet, folder: Path, config: pulumi.Config
+) -> Mapping[Credential, pulumi.Output[str]]:
+    """Return each credential of the fleet as a secret output.
+
+    Raises:
+        DefinitionError: all references that do not resolve, with their places; no value is ever in it.
+    """
+    resolved: dict[Credential, pulumi.Output[str]] = {}
+    problems: list[Problem] = []
+    for connector in fleet.connectors.values():
+        for path, credential in credentials_of(connector.spec):
+            try:
+                resolved[credential] = resolve(credential, folder, config)
+            except LookupError as error:
+                problems.append(unresolved(connector, path, error))
+    if problems:
+        raise DefinitionError(ordered(problems))
+    return resolved
+
+
+def credentials_of(
+    model: BaseModel, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Credential]]:
+    """Yield every credential in a document with its path, keys as written in YAML."""
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        below = (*path, field.alias or name)
+        if isinstance(value, Credential):
+            yield below, value
+        elif isinstance(value, BaseModel):
+            yield from credentials_of(value, below)
+
+
+def resolve(credential: Credential, folder: Path, config: pulumi.Config) -> pulumi.Output[str]:
+    """Return the credential's value as a secret.
+
+    Raises:
+        LookupError: (what is missing, how to give it), neither with a value in it.
+    """
+    if credential.value is not None:
+        return pulumi.Output.secret(credential.value.get_secret_value())
+    if credential.config is not None:
+        secret = config.get_secret(credential.config)
+        if secret is None:
+            key = f"{names.CONFIG_NAMESPACE}:{credential.config}"
+            raise LookupError(f"the stack's config has no `{key}`", f"run `pulumi config set --secret {key}`")
+        return secret
+    if credential.env is not None:
+        text = os.environ.get(credential.env)
+        if not text:
+            raise LookupError(
+                f"the environment variable `{credential.env}` is not set", f"export `{credential.env}`"
+            )
+        return pulumi.Output.secret(text)
+    try:
+        text = (folder / str(credential.file)).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise LookupError(
+            f"the file `{credential.file}` cannot be read: {reason}", "make it readable to this process"
+        ) from error
+    return pulumi.Output.secret(text)
+
+
+def unresolved(connector: Connector, path: Sequence[str], error: LookupError) -> Problem:
+    """Return the problem of a credential that does not resolve."""
+    message, cure = error.args
+    return Problem(
+        "credential-unresolved",
+        message,
+        connector.locate(("spec", *path)),
+        ".".join((connector.path, *path)),
+        cure,
+    )
+
+
+def bag_of(
+    desired: Desired, mark: str, credentials: Mapping[Credential, pulumi.Output[str]]
+) -> dict[str, Any]:
+    """Return a resource's inputs: the planned properties, credentials resolved one by one, and our mark."""
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, Credential):
+            return credentials[value]
+        if isinstance(value, Mapping):
+            return {key: filled(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [filled(item) for item in value]
+        return value
+
+    return {**filled(desired.properties), "owner": mark}
+
+
+def fingerprint(revisions: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:
+    """Return a digest of the tenants' revisions: it changes, and the gate runs, when any tenant was written."""
+    return pulumi.Output.all(*revisions).apply(
+        lambda written: hashlib.sha256("\n".join(map(str, written)).encode()).hexdigest()
+    )

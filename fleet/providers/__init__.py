@@ -1,0 +1,1 @@
+"""Pulumi dynamic providers: property bag in, property bag out, over `clients`."""

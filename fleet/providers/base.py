@@ -1,0 +1,274 @@
+"""Pulumi's six verbs, written out once.
+
+Providers have no attributes: Pulumi stores them as a reference to their class, so class paths, type tokens and
+property keys are a wire format that older state is read back by. They meet property bags only, never definitions.
+
+A live object is ours when it carries this stack's mark (label `fleet/owner`). Server-side apply forces conflicts for
+an object that is ours or that the definition adopts, and only there: a hand edit makes the editing tool own the field,
+and putting the field back means to take it over again. Nothing is ever forced on an object that just appeared.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+from pulumi.dynamic import (
+    CheckResult,
+    ConfigureRequest,
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    ResourceProvider,
+    UpdateResult,
+)
+
+from fleet import names
+from fleet.clients.kubernetes import Manifest, Ref, labels_of
+from fleet.providers.projection import differences, project_manifest
+from fleet.providers.session import Refused, Session, Settings, configure, session, wait_until
+
+Bag = dict[str, Any]
+
+_PROVIDER_KEY: Final = "__provider"
+
+
+class FleetProvider(ResourceProvider):
+    """What all our providers share: configuration, `check` and a `diff` over declared keys. No network in either."""
+
+    # The pickle of a provider without attributes is a class reference: nothing in it is secret.
+    serialize_as_secret_always = False
+
+    keys: ClassVar[tuple[str, ...]]
+    """The properties that `diff` compares; a change of another one alone changes nothing live."""
+
+    def configure(self, req: ConfigureRequest) -> None:
+        """Take the stack's config for the process-wide session."""
+        configure(Settings.read(req.config.get))
+
+    def check(self, _olds: Bag, news: Bag) -> CheckResult:
+        """Accept the inputs as they are, unknown values included."""
+        return CheckResult(news, [])
+
+    def diff(self, _id: str, olds: Bag, news: Bag) -> DiffResult:
+        """Compare what the last read or write left with what is wanted."""
+        self.allow(olds, news)
+        pairs = [(key, self.identity(olds, key), self.identity(news, key)) for key in self.keys]
+        replaced = [key for key, old, new in pairs if None not in (old, new) and old != new]
+        changed = [key for key in self.keys if _plain(olds.get(key)) != _plain(news.get(key))]
+        # Another identity is another object: it is created first, and what used the old one moves before that goes.
+        return DiffResult(changes=bool(changed), replaces=replaced, delete_before_replace=False)
+
+    def allow(self, olds: Bag, news: Bag) -> None:
+        """Raise `Refused` where the change must not happen this way."""
+
+    def identity(self, bag: Bag, key: str) -> Any:
+        """Return the part of a property that cannot change without replacing the object, None where there is none."""
+        return None
+
+
+class ObjectProvider(FleetProvider):
+    """A Kubernetes object of which this stack owns the declared fields.
+
+    A subclass says how a bag becomes a manifest and a live object a bag; the base decides whether it may be touched.
+    """
+
+    selector: ClassVar[Mapping[str, str]] = {}
+    """Labels that narrow the LIST by which objects of this kind are read."""
+
+    carried: ClassVar[tuple[str, ...]] = ("mark",)
+    """Outputs that are no inputs: set by a write, carried over by `read`. `mark` is the mark that was written."""
+
+    def encode(self, bag: Bag) -> Manifest:
+        """Return the manifest to apply, without ownership mark."""
+        return copy.deepcopy(bag["manifest"])
+
+    def decode(self, bag: Bag, live: Manifest) -> Bag:
+        """Return the live values of the properties that the bag declares, None for what was removed."""
+        return {"manifest": project_manifest(bag["manifest"], live)}
+
+    def outputs(self, bag: Bag, written: Manifest) -> Bag:
+        """Return the outputs of a write that are no inputs."""
+        return {"mark": bag["owner"]}
+
+    def before_delete(self, current: Session, bag: Bag, live: Manifest) -> None:
+        """Wait until nothing uses the object."""
+
+    def after_delete(self, current: Session, live: Manifest) -> None:
+        """Wait until it is gone, where that takes time."""
+
+    def remove(self, current: Session, live: Manifest) -> None:
+        """Delete the object: this one, not another that took its name."""
+        current.kubernetes.delete(Ref.of(live), uid=live["metadata"]["uid"])
+
+    def create(self, props: Bag) -> CreateResult:
+        """Write the object, after adopting or refusing one that exists."""
+        current, bag = session(), declared(props)
+        ref = Ref.of(bag["manifest"])
+        live = _settled(current, ref)
+        written = self.write(current, bag, live, force=live is not None and self.admit(bag, live))
+        identifier = names.object_id(
+            current.kubernetes.context, ref.api_version, ref.kind, ref.namespace, ref.name
+        )
+        return CreateResult(identifier, self.outs(bag, written))
+
+    def read(self, id_: str, props: Bag) -> ReadResult:
+        """Return the live state of the declared fields as outputs and inputs, so that drift is a property diff."""
+        bag = declared(props)
+        ref = Ref.of(bag["manifest"])
+        live = session().live.read(ref, labels=self.selector)
+        if live is None:
+            return ReadResult("", {})
+        return self.found(id_, bag, live)
+
+    def found(self, id_: str, bag: Bag, live: Manifest) -> ReadResult:
+        """Return the result of reading an object that exists."""
+        mark = labels_of(live).get(names.OWNER_LABEL)
+        written = bag.get("mark", bag.get("owner"))
+        if mark is not None and mark != written:
+            raise Refused(
+                f"{Ref.of(live)} is marked as owned by stack `{mark}`, this stack is `{written}`",
+                f"put its label `{names.OWNER_LABEL}: {written}` back, or give it up with `pulumi state delete`",
+            )
+        seen = {**bag, **self.decode(bag, live), "owner": mark}
+        seen = {key: value for key, value in seen.items() if value is not None}
+        return ReadResult(id_, seen, {key: value for key, value in seen.items() if key not in self.carried})
+
+    def update(self, _id: str, olds: Bag, news: Bag) -> UpdateResult:
+        """Write the object again; fields that are no longer declared are removed by server-side apply."""
+        current, bag = session(), declared(news)
+        live = current.live.read(Ref.of(bag["manifest"]), labels=self.selector, guarded=False)
+        mark = None if live is None else labels_of(live).get(names.OWNER_LABEL)
+        if live is not None and mark not in (None, bag["owner"], olds.get("mark")):
+            raise _foreign(live)
+        return UpdateResult(self.outs(bag, self.write(current, bag, live, force=live is not None)))
+
+    def delete(self, _id: str, props: Bag) -> None:
+        """Delete the object if it is ours; one that is gone already is fine."""
+        current, bag = session(), declared(props)
+        ref = Ref.of(bag["manifest"])
+        live = current.kubernetes.get(ref)
+        if live is None:
+            return
+        mark, ours = labels_of(live).get(names.OWNER_LABEL), bag.get("mark", bag.get("owner"))
+        if mark != ours:
+            raise Refused(
+                f"{ref} does not carry this stack's mark `{ours}`"
+                f"{f' but `{mark}`' if mark else ''}: what this stack does not own, it does not touch",
+                f"label it `{names.OWNER_LABEL}={ours}`, or give it up with `pulumi state delete`",
+            )
+        self.before_delete(current, bag, live)
+        self.remove(current, live)
+        current.live.drop(ref)
+        self.after_delete(current, live)
+
+    def admit(self, bag: Bag, live: Manifest) -> bool:
+        """Return whether applying may take fields over from their managers; raise where nothing may be written."""
+        mark, adopt = labels_of(live).get(names.OWNER_LABEL), bag.get("adopt", "Never")
+        if mark == bag["owner"] or adopt == "Always":
+            return True
+        if adopt == "IfSame" and mark is None:
+            unlike = list(
+                differences({key: bag.get(key) for key in self.keys if key != "owner"}, self.same(bag, live))
+            )
+            if not unlike:
+                return False
+            raise Refused(
+                f"{Ref.of(live)} exists and differs from the definition in {_some(unlike)}",
+                "make the definition equal to it, or take it over as it is with `adopt: Always`",
+            )
+        raise _foreign(live)
+
+    def same(self, bag: Bag, live: Manifest) -> Bag:
+        """Return what an object must equal to be adopted by `IfSame`."""
+        seen = {**bag, **self.decode(bag, live)}
+        return {key: seen.get(key) for key in self.keys if key != "owner"}
+
+    def write(self, current: Session, bag: Bag, live: Manifest | None, *, force: bool) -> Manifest:
+        """Apply the manifest with this stack's mark, onto the very object that was looked at."""
+        manifest = self.encode(bag)
+        metadata = manifest["metadata"]
+        metadata["labels"] = {**(metadata.get("labels") or {}), names.OWNER_LABEL: bag["owner"]}
+        if live is not None:
+            metadata["uid"] = live["metadata"]["uid"]
+        written = current.kubernetes.apply(manifest, force=force)
+        current.live.put(written)
+        return written
+
+    def outs(self, bag: Bag, written: Manifest) -> Bag:
+        """Return all outputs of a write: every input under its own name, and what the write gave."""
+        return {**bag, **self.outputs(bag, written)}
+
+    def identity(self, bag: Bag, key: str) -> Any:
+        """Return group, kind, namespace and name."""
+        manifest = bag.get(key)
+        if key != "manifest" or not isinstance(manifest, Mapping):
+            return None
+        metadata = manifest.get("metadata") or {}
+        group = str(manifest.get("apiVersion", "")).rpartition("/")[0]
+        return group, manifest.get("kind"), metadata.get("namespace"), metadata.get("name")
+
+
+def declared(props: Mapping[str, Any]) -> Bag:
+    """Return a property bag as our own copy of plain data, without Pulumi's entry.
+
+    Pulumi carries every number as a float: a whole one is an integer again, as Kubernetes types ask for.
+    """
+    return {key: _plain(value) for key, value in props.items() if key != _PROVIDER_KEY}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _settled(current: Session, ref: Ref) -> Manifest | None:
+    """Return the live object; one that is being deleted is waited for, since a write to it would go with it."""
+    live = current.kubernetes.get(ref)
+    if live is None or not live["metadata"].get("deletionTimestamp"):
+        return live
+
+    def gone() -> bool:
+        nonlocal live
+        live = current.kubernetes.get(ref)
+        return live is None or not live["metadata"].get("deletionTimestamp")
+
+    if not wait_until(gone, time.monotonic() + current.settings.release_timeout_s) and live is not None:
+        left = ", ".join(live["metadata"].get("finalizers") or ()) or "none"
+        raise Refused(
+            f"{ref} is still being deleted; its finalizers: {left}", "wait for its end and run again"
+        )
+    return live
+
+
+def managers(live: Manifest) -> list[str]:
+    """Return who has written fields of the object, by its managedFields."""
+    fields = live["metadata"].get("managedFields") or ()
+    return sorted({str(entry.get("manager")) for entry in fields if not entry.get("subresource")})
+
+
+def _foreign(live: Manifest) -> Refused:
+    mark = labels_of(live).get(names.OWNER_LABEL)
+    owner = (
+        f"is owned by stack `{mark}`"
+        if mark
+        else f"was not made by this stack, but by {_some(managers(live))}"
+    )
+    ways = "`adopt: Always`" if mark else "`adopt: IfSame` (when it equals the definition) or `adopt: Always`"
+    return Refused(
+        f"{Ref.of(live)} exists and {owner}",
+        f"take it over with {ways}, as annotation `{names.ADOPT_ANNOTATION}` of the document or `adopt` of the Fleet,"
+        " or give one of the two another name",
+    )
+
+
+def _some(items: list[str]) -> str:
+    shown = [f"`{item}`" for item in items[:5]]
+    return ", ".join(shown) + (f" and {len(items) - 5} more" if len(items) > 5 else "") or "nobody named"

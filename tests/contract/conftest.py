@@ -1,0 +1,123 @@
+"""One real API server with the platform's kinds for the session; a fresh platform of its own for each test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet import names
+from fleet.clients.kubernetes import Kubernetes, Ref
+from fleet.providers import session as sessions
+from fleet.providers.session import Session, Settings
+from fleet.sandbox import crds
+from fleet.sandbox.cluster import ControlPlane
+from tests.contract.faults import Proxy, proxy
+
+OWNER = "demo.dev"
+PLATFORM = names.PLATFORM_API_VERSION
+
+_COUNTER = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.contract)
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A real etcd and kube-apiserver with the platform's kinds."""
+    with ControlPlane(tmp_path_factory.mktemp("contract"), users={"reader": ["readers"]}) as plane:
+        crds.install(plane.endpoint())
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def kubernetes(control_plane: ControlPlane) -> Iterator[Kubernetes]:
+    """A client with all permissions."""
+    client = Kubernetes.connect(str(control_plane.kubeconfig))
+    yield client
+    client.close()
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Names that only this test uses, the client, and the hands of somebody who is not us."""
+
+    kubernetes: Kubernetes
+    prefix: str
+
+    @property
+    def namespace(self) -> str:
+        """The test's namespace: of the platform and of the project alike."""
+        return f"p-{self.prefix}"
+
+    def name(self, name: str) -> str:
+        """Return a cluster-wide unique name."""
+        return f"{self.prefix}-{name}"
+
+    def ref(self, kind: str, name: str, *, namespaced: bool = False) -> Ref:
+        """Return a reference to an object of this test."""
+        api_version = "v1" if kind in ("Secret", "Namespace") else PLATFORM
+        return Ref(api_version, kind, self.namespace if namespaced else None, name)
+
+    def edit(self, ref: Ref, merge: dict[str, Any]) -> dict[str, Any]:
+        """Edit an object by hand, as kubectl does: by another manager."""
+        return self.kubernetes.patch(ref, merge, manager="kubectl-edit")
+
+    def make(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Make an object by hand."""
+        return self.kubernetes.apply(manifest, manager="kubectl", force=True)
+
+    def get(self, ref: Ref) -> dict[str, Any]:
+        """Return an object that must exist."""
+        found = self.kubernetes.get(ref)
+        assert found is not None
+        return found
+
+    def fresh(self, **settings: Any) -> Session:
+        """Begin another run: a session with an empty cache."""
+        budget = settings.pop("delete_budget_s", 2.0)
+        kubernetes = settings.pop("kubernetes", self.kubernetes)
+        begun = Session(
+            kubernetes, Settings(**{"release_timeout_s": 1.0, **settings}), delete_budget_s=budget
+        )
+        sessions.use(begun)
+        return begun
+
+
+@pytest.fixture
+def platform(kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
+    """An empty platform with one project namespace; waits are short."""
+    monkeypatch.setattr(sessions, "FIRST_PAUSE_S", 0.1)
+    made = Platform(kubernetes, f"t{next(_COUNTER)}")
+    made.kubernetes.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made.namespace}})
+    made.fresh()
+    yield made
+    sessions.use(None)
+    for kind in ("VirtualClusterInstance", "ArgoCDApplication"):
+        for item in kubernetes.list(PLATFORM, kind, made.namespace):
+            if item["metadata"].get("finalizers"):
+                kubernetes.patch(Ref.of(item), {"metadata": {"finalizers": None}})
+            kubernetes.delete(Ref.of(item))
+    for kind in ("Cluster", "ArgoCDApplicationTemplate"):
+        for item in kubernetes.list(PLATFORM, kind):
+            if item["metadata"]["name"].startswith(f"{made.prefix}-"):
+                kubernetes.delete(Ref.of(item))
+
+
+@pytest.fixture
+def faulty(control_plane: ControlPlane, platform: Platform, tmp_path: Path) -> Iterator[Proxy]:
+    """A proxy that can fail, with the session's client behind it: a second for each request, five for retries."""
+    with proxy(control_plane.endpoint()) as running:
+        client = Kubernetes.connect(running.kubeconfig(tmp_path), timeout_s=1.0, patience_s=5.0)
+        platform.fresh(kubernetes=client)
+        yield running
+        client.close()
