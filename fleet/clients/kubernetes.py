@@ -161,16 +161,17 @@ class Kubernetes:
         try:
             own = self._object(Call("create", ref, "POST"), body=body)
         except RemoteError as error:
-            if error.status != codes.NOT_FOUND:
-                raise
+            unserved = "set `platform.projectPrefix` in the Fleet document, or check the context"
             raise RemoteError(
                 verb="ask",
                 kind="the platform for its project prefix",
                 name="",
                 system=self.server,
                 status=error.status,
+                reason=error.reason,
                 detail=error.detail,
-                help="set `platform.projectPrefix` in the Fleet document, or check the context",
+                help=unserved if error.status == codes.NOT_FOUND else error.help,
+                transient=error.transient,
             ) from error
         prefix = (own.get("status") or {}).get("projectNamespacePrefix")
         # The platform leaves it out where it is the prefix of its third version, as its own client reads it.

@@ -146,8 +146,14 @@ class Live:
             missing = list(self._missing)
         if len(missing) > self._max_missing:
             shown = ", ".join(str(item) for item in missing[:3])
+            counted = (
+                "1 object of this stack does"
+                if len(missing) == 1
+                else f"{len(missing)} objects of this stack do"
+            )
+            more = ", ..." if len(missing) > 3 else ""
             raise TooManyMissingError(
-                f"{len(missing)} objects of this stack do not exist in {self._kubernetes.server}: {shown}, ...\n"
+                f"{counted} not exist in {self._kubernetes.server}: {shown}{more}\n"
                 f"help: is context `{self._kubernetes.context}` the right one? If they were deleted on purpose, set"
                 f" `fleet:maxMissing` to the number that may be missing and run `pulumi up --run-program`"
             )

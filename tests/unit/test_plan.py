@@ -192,8 +192,8 @@ def test_acknowledged_changes_go_to_the_provider_and_not_to_the_secret():
     fleet = small_fleet()
     size, kind = "akuityAgentSize=CLUSTER_SIZE_LARGE", "connectorType=akuity"
     annotations = {"fleet/acknowledge": f"{size}, {kind}", "note": "kept"}
-    connector = replace(fleet.connectors["akuity-prod"], annotations=annotations)
-    changed = replace(fleet, connectors={**fleet.connectors, "akuity-prod": connector})
+    connector = dataclasses.replace(fleet.connectors["akuity-prod"], annotations=annotations)
+    changed = dataclasses.replace(fleet, connectors={**fleet.connectors, "akuity-prod": connector})
 
     bag = planned(Kind.CONNECTOR, "akuity-prod", changed).properties
 

@@ -1,0 +1,1 @@
+"""End to end: the real engine, a local backend, the sandbox."""

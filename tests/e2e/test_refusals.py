@@ -1,0 +1,138 @@
+"""What a run refuses, and how: one clear message, a failing exit code, no traceback, nothing changed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleet.clients.kubernetes import Ref
+from fleet.sandbox.certificates import Authority
+from fleet.sandbox.sandbox import Sandbox
+from tests.e2e.conftest import PLATFORM, Project, live_objects, open_project, restricted_kubeconfig
+
+pytestmark = pytest.mark.e2e
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "refusals"
+Check = Callable[[Path, str], None]
+
+
+def refusal(project: Project, *command: str, of: str = "Stack") -> str:
+    """Return what a command that must fail says of one resource, without what differs from run to run.
+
+    The engine asks about several resources at once, so how many of them fail before it stops differs, too.
+    """
+    printed = project.run(*(command or ("pulumi", "preview", "--non-interactive")), check=False)
+    assert "exit code 0" not in printed, printed
+    assert "Traceback" not in printed, printed
+    _, found, diagnostics = printed.partition("Diagnostics:\n")
+    assert found, printed
+    diagnostics = re.split(r"\n(?:Resources|Outputs|Duration|Policies)\b", diagnostics)[0]
+    said = {
+        part.partition(":\n")[0]: part.partition(":\n")[2]
+        for part in re.split(r"^  (?=pulumi)", diagnostics, flags=re.MULTILINE)[1:]
+    }
+    (text,) = [text for resource, text in said.items() if of in resource]
+    text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
+    text = text.replace(str(project.folder), "PROJECT")
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip() + "\n"
+
+
+def test_a_run_that_cannot_be_carried_out_says_why_and_changes_nothing(
+    walkthrough: Project, golden: Check, tmp_path: Path
+) -> None:
+    """Bad definition, credential that does not resolve, wrong address, token or namespace: each one clear message."""
+    project, client = walkthrough, walkthrough.client
+    before = live_objects(client)
+
+    definition = project.folder / "examples/01-walkthrough/fleet.yaml"
+    sound = definition.read_text(encoding="utf-8")
+    definition.write_text(sound.replace("delivery: platform", "delivery: pigeon"), encoding="utf-8")
+    golden(GOLDEN / "definition.txt", refusal(project))
+    definition.write_text(sound, encoding="utf-8")
+
+    project.run("pulumi", "config", "rm", "fleet:akuityApiKeySecret")
+    golden(GOLDEN / "credential.txt", refusal(project))
+    project.run("pulumi", "config", "set", "--secret", "fleet:akuityApiKeySecret", secret="again")
+
+    kubeconfig = Path(project.environment["KUBECONFIG"]).read_text(encoding="utf-8")
+    elsewhere = tmp_path / "kubeconfig"
+    at_elsewhere = replace(project, environment={**project.environment, "KUBECONFIG": str(elsewhere)})
+    golden(GOLDEN / "kubeconfig-missing.txt", refusal(at_elsewhere))
+    elsewhere.write_text(re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:1", kubeconfig), encoding="utf-8")
+    golden(GOLDEN / "api-server-down.txt", refusal(at_elsewhere))
+    elsewhere.write_text(re.sub(r'"token": "[^"]+"', '"token": "wrong"', kubeconfig), encoding="utf-8")
+    golden(GOLDEN / "wrong-token.txt", refusal(at_elsewhere))
+    elsewhere.write_text(with_other_authority(kubeconfig, tmp_path), encoding="utf-8")
+    golden(GOLDEN / "unknown-authority.txt", refusal(at_elsewhere))
+    assert live_objects(client) == before
+
+    definition.write_text(sound.replace("vcluster-platform", "nowhere"), encoding="utf-8")
+    up = ("pulumi", "up", "--yes", "--non-interactive", "--skip-preview")
+    golden(GOLDEN / "namespace-missing.txt", refusal(project, *up, of="Connector"))
+    # The namespace that is missing stopped one `up` half-way; what it made before is in state and goes with it.
+    project.run("pulumi", "destroy", "--yes", "--non-interactive")
+    assert live_objects(client) == before
+
+
+def test_a_failed_read_plans_nothing_away(
+    walkthrough: Project, sandbox: Sandbox, golden: Check, tmp_path: Path
+) -> None:
+    """Permission lost, more missing at once than the guard allows: the run fails and the state keeps everything."""
+    project, client = walkthrough, walkthrough.client
+    # The identity below may not even ask for the prefix.
+    project.edit("examples/01-walkthrough/fleet.yaml", "  defaults:", "    projectPrefix: p-\n  defaults:")
+    project.up()
+    state = project.run("pulumi", "stack", "export")
+
+    denied = tmp_path / "kubeconfig"
+    denied.write_text(restricted_kubeconfig(sandbox), encoding="utf-8")
+    as_nobody = replace(project, environment={**project.environment, "KUBECONFIG": str(denied)})
+    golden(GOLDEN / "forbidden.txt", refusal(as_nobody, of="Connector"))
+    refusal(as_nobody, "pulumi", "up", "--yes", "--non-interactive")
+    assert urns(project.run("pulumi", "stack", "export")) == urns(state)
+
+    client.delete(Ref(PLATFORM, "ArgoCDApplicationTemplate", None, "fleet-prometheus"))
+    project.run("pulumi", "config", "set", "fleet:maxMissing", "0")
+    preview = ("pulumi", "preview", "--non-interactive", "--run-program")
+    golden(GOLDEN / "too-many-missing.txt", refusal(project, *preview, of="ApplicationTemplate"))
+    project.run("pulumi", "config", "rm", "fleet:maxMissing")
+    assert ("create", "ApplicationTemplate", "prometheus") in project.changes()
+
+
+def with_other_authority(kubeconfig: str, folder: Path) -> str:
+    """Return the kubeconfig with a certificate authority that did not sign the server's certificate."""
+    config = json.loads(kubeconfig)
+    other = Authority(folder / "other")
+    other.issue("server")
+    authority = base64.b64encode(other.certificate.read_bytes()).decode()
+    for cluster in config["clusters"]:
+        cluster["cluster"]["certificate-authority-data"] = authority
+    return json.dumps(config)
+
+
+def urns(exported: str) -> list[str]:
+    """Return the URNs in an exported state."""
+    return re.findall(r'"urn": "([^"]+)"', exported)
+
+
+def test_what_another_stack_owns_is_refused_by_name(
+    walkthrough: Project, sandbox: Sandbox, golden: Check, tmp_path: Path
+) -> None:
+    """A second stack with the same definition changes nothing of the first, neither by `up` nor by `destroy`."""
+    project = walkthrough
+    project.up()
+    folder = tmp_path / "second"
+    folder.mkdir()
+    second = open_project(sandbox, project.client, folder, "rival", "examples/01-walkthrough")
+    before = live_objects(project.client)
+    up = ("pulumi", "up", "--yes", "--non-interactive")
+    golden(GOLDEN / "owned-by-another-stack.txt", refusal(second, *up, of="Connector"))
+    second.run("pulumi", "destroy", "--yes", "--non-interactive")
+    assert live_objects(project.client) == before
+    assert project.steps() == set()
