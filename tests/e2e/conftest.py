@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -70,6 +71,12 @@ class Project:
     def preview(self) -> str:
         """Return what a successful `pulumi preview --diff` printed."""
         return self.run("pulumi", "preview", "--non-interactive", "--diff")
+
+    def await_shown(self, text: str) -> None:
+        """Return once a preview shows the text: the platform takes a moment to say what is wrong."""
+        deadline = time.monotonic() + 60
+        while text not in (shown := self.preview()):
+            assert time.monotonic() < deadline, shown
 
     def steps(self) -> set[Step]:
         """Return what a preview would change, everything that stays the same left out."""
