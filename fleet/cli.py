@@ -44,6 +44,7 @@ from fleet.sandbox.sandbox_cli import app as sandbox_app
 from fleet.sandbox.toolchain import ToolchainError
 from fleet.sandbox.toolchain_cli import app as tools_app
 
+PROJECT = Path("Pulumi.yaml")
 STACKS = Path("stacks")
 
 app = typer.Typer(
@@ -176,8 +177,7 @@ def status(
     client = Kubernetes.connect(kubeconfig, context)
     if definition.spec.platform.project_prefix is None:
         planned = plan(definition, project_prefix=client.project_prefix())
-    mark = names.owner_mark("fleet", stack) if stack else None
-    live = fetch_status(client, definition.name, planned, mark)
+    live = fetch_status(client, definition.name, planned, mark_of(stack) if stack else None)
     if output is StatusFormat.JSON:
         print_json(live.as_json())
     else:
@@ -223,6 +223,12 @@ def source_of(
         raise typer.BadParameter("name a definition folder, or a stack with `--stack`", param_hint="FOLDER")
     configured = config.get(f"{names.CONFIG_NAMESPACE}:definition") or STACKS / str(stack)
     return folder or Path(configured), values
+
+
+def mark_of(stack: str) -> str:
+    """Return the ownership mark of a stack of the project in this folder."""
+    project = parse_value(PROJECT.read_text(encoding="utf-8")) if PROJECT.is_file() else {}
+    return names.owner_mark(str(project.get("name")), stack)
 
 
 def plan_of(folder: Path, values: dict[str, Any], values_schema: Path | None = None) -> tuple[Loaded, Plan]:

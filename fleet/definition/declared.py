@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
-from fleet.definition.findings import Findings
+from fleet.definition.findings import Findings, labelled
 from fleet.definition.model import Metadata
 from fleet.definition.places import Keys
 from fleet.definition.source import Document
@@ -46,7 +46,7 @@ class Declared:
             taken[name] = document
             return True
         path: Keys = ("metadata", "name")
-        related = (("first defined here", first.locate(path)), *first.related(path))
+        related = labelled("first defined here", first, path)
         if base == "fleet":
             message = "a definition has one Fleet document, this is a second"
             findings.error(

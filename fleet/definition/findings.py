@@ -13,6 +13,7 @@ from fleet.errors import Location, Problem, Severity
 
 if TYPE_CHECKING:
     from fleet.definition.places import Keys, Placed
+    from fleet.definition.spot import Spot
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -52,6 +53,10 @@ class Findings:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
 
+    def failed_since(self, count: int) -> bool:
+        """Return whether an error was added after the first `count` problems."""
+        return any(problem.severity is Severity.ERROR for problem in self.problems[count:])
+
     def error(
         self,
         code: str,
@@ -60,15 +65,16 @@ class Findings:
         path: Keys = (),
         *,
         key: bool = False,
+        at: Spot | None = None,
         help: str = "",  # noqa: A002  # the name of the field it fills
         related: tuple[tuple[str, Location], ...] = (),
         severity: Severity = Severity.ERROR,
     ) -> None:
-        """Add an error at a path of something that has places."""
-        location = where.locate(path, key=key) if where else None
+        """Add an error at a path of something that has places, `at` a place inside its text where files show that."""
+        location = where.locate(path, key=key, at=at) or where.locate(path, key=key) if where else None
         more = where.related(path, key=key) if where else ()
-        at = where.name(path) if where else ""
-        self.problems.append(Problem(code, message, location, at, help, severity, (*related, *more)))
+        name = where.name(path) if where else ""
+        self.problems.append(Problem(code, message, location, name, help, severity, (*related, *more)))
 
     def warning(
         self,

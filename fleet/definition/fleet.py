@@ -19,17 +19,22 @@ from fleet.definition.model import (
     Owner,
     Parameter,
 )
+from fleet.definition.places import Keys
+from fleet.definition.spot import Spot
 from fleet.errors import Location, Problem
 
 
 class Locate(Protocol):
     """Finds where something of a document was written."""
 
-    def __call__(self, path: tuple[str | int, ...], *, key: bool = False) -> Location | None:
-        """Return the span of the value at `path` (of its key with `key=True`), or of its closest ancestor."""
+    def __call__(self, path: Keys, *, key: bool = False, at: Spot | None = None) -> Location | None:
+        """Return the span of the value at `path` (of its key with `key=True`), or of its closest ancestor.
+
+        With `at`, a place inside the text at `path`, return that place itself: None where no file shows it as it is.
+        """
 
 
-def nowhere(path: tuple[str | int, ...], *, key: bool = False) -> Location | None:  # noqa: ARG001  # a Locate
+def nowhere(path: Keys, *, key: bool = False, at: Spot | None = None) -> Location | None:  # noqa: ARG001  # a Locate
     """Return no location: the Locate of data that no file holds."""
     return None
 

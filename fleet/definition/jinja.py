@@ -59,8 +59,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             cache_size=0,
         )
         self.steps = 0
-        for name in ("random",):
-            del self.filters[name]
+        del self.filters["random"]
         del self.globals["lipsum"]
 
     def tick(self) -> str:

@@ -6,56 +6,29 @@ The one entrance for everybody who needs a `Fleet`. Reads files and nothing else
 from __future__ import annotations
 
 import gc
-import json
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel
-
 from fleet import names
-from fleet.definition import jinja
 from fleet.definition.application_spec import check_application_spec
 from fleet.definition.declared import Declared, Item
-from fleet.definition.findings import Findings, listing, nearest, suggest
+from fleet.definition.fields import head
+from fleet.definition.files import Files
+from fleet.definition.findings import Findings, listing, suggest
 from fleet.definition.fleet import Loaded
 from fleet.definition.manifests import hide_credentials, is_connector, without_server_fields
-from fleet.definition.model import (
-    ConnectorDocument,
-    ControlPlaneClusterDocument,
-    FleetDocument,
-    Metadata,
-    ProjectDocument,
-    TemplateDocument,
-    TenantClassDocument,
-    TenantDocument,
-)
-from fleet.definition.places import View
+from fleet.definition.model import DOCUMENTS, Metadata
+from fleet.definition.places import View, value_at
 from fleet.definition.resolve import resolve
-from fleet.definition.shapes import MAPPING, wrong_type
-from fleet.definition.source import Document, parse
-from fleet.definition.text import Source, read_text
+from fleet.definition.source import Document
 from fleet.definition.validate import validated
 from fleet.definition.vcluster import VALUES, ValuesSchema
-from fleet.errors import Location, Problem, Severity, ordered
+from fleet.errors import Problem, ordered
 
-SUFFIXES: Final = (".yaml", ".yml")
-TEMPLATE_SUFFIXES: Final = (".yaml.j2", ".yml.j2")
-DATA_FOLDER: Final = "data"
-
-_MODELS: Final[dict[tuple[str, str], type[BaseModel]]] = {
-    (names.API_VERSION, "Fleet"): FleetDocument,
-    (names.API_VERSION, "Connector"): ConnectorDocument,
-    (names.API_VERSION, "ControlPlaneCluster"): ControlPlaneClusterDocument,
-    (names.API_VERSION, "TenantClass"): TenantClassDocument,
-    (names.API_VERSION, "Tenant"): TenantDocument,
-    (names.PLATFORM_API_VERSION, "ArgoCDApplicationTemplate"): TemplateDocument,
-    (names.PLATFORM_API_VERSION, "Project"): ProjectDocument,
-}
+_MODELS: Final = {head(document): document for document in DOCUMENTS}
 _API_VERSIONS: Final = {kind: version for version, kind in _MODELS} | {
     "Cluster": names.PLATFORM_API_VERSION,
     "Secret": "v1",
@@ -103,190 +76,13 @@ def _load(folder: Path, values: Mapping[str, Any], values_schema: Path | None) -
     if isinstance(schema, Problem):
         findings.problems.append(schema)
         schema = None
-    files = _Files(folder, values, findings)
+    files = Files(folder, values, findings)
     declared = _declare(files, findings)
     fleet = resolve(declared, files.values_of, schema, findings)
     return Loaded(fleet, ordered(findings.problems))
 
 
-# Files -----------------------------------------------------------------------------------------------------------
-
-
-class _Files:
-    """The files of a folder, each read and parsed once."""
-
-    def __init__(self, folder: Path, values: Mapping[str, Any], findings: Findings) -> None:
-        self.folder = folder
-        self.findings = findings
-        self._root = Path(os.path.realpath(folder))
-        self._values = values
-        self._parsed: dict[str, tuple[Document, ...]] = {}
-        self._data: dict[str, Any] | None = None
-        self._listed: list[str] = []
-        self._values_files: set[str] = set()
-        if not folder.is_dir():
-            findings.problems.append(
-                Problem("unreadable-file", f"there is no folder `{folder.name}`", Location(folder.name))
-            )
-            return
-        self._walk(folder, PurePosixPath(), frozenset({self._root}))
-
-    def _walk(self, folder: Path, below: PurePosixPath, above: frozenset[Path]) -> None:
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            self._unreadable(str(below), error)
-            return
-        for entry in entries:
-            file = str(below / entry.name)
-            if entry.name.startswith(".") or file == DATA_FOLDER:
-                continue
-            relevant = entry.name.endswith((*SUFFIXES, *TEMPLATE_SUFFIXES))
-            try:
-                folder_like = entry.is_dir()
-                if not folder_like and not relevant:
-                    continue
-                if entry.is_symlink() and not self._inside(Path(entry.path), file):
-                    continue
-                if folder_like:
-                    real = Path(os.path.realpath(entry.path))
-                    if real not in above:
-                        self._walk(Path(entry.path), below / entry.name, above | {real})
-                elif stat.S_ISREG(entry.stat().st_mode):
-                    self._listed.append(file)
-            except OSError as error:
-                self._unreadable(file, error)
-
-    def _unreadable(self, file: str, error: OSError) -> None:
-        words = (error.strerror or "unknown reason").lower()
-        self.findings.problems.append(
-            Problem("unreadable-file", f"`{file}` cannot be read: {words}", Location(file))
-        )
-
-    def _inside(self, path: Path, file: str) -> bool:
-        if Path(os.path.realpath(path)).is_relative_to(self._root):
-            return True
-        self.findings.problems.append(
-            Problem(
-                "outside-folder",
-                f"`{file}` leads out of the definition folder",
-                Location(file),
-                help="copy the file into the folder",
-            )
-        )
-        return False
-
-    def documents(self) -> list[tuple[str, tuple[Document, ...]]]:
-        """Return the documents of every file, in the order of the files' names."""
-        return [(file, self._documents(file)) for file in self._listed]
-
-    def _documents(self, file: str) -> tuple[Document, ...]:
-        if file not in self._parsed:
-            self._parsed[file] = ()
-            text = read_text(self.folder / file, file)
-            source: Source | Problem = text if isinstance(text, Problem) else Source(file, text)
-            if isinstance(source, Source) and file.endswith(TEMPLATE_SUFFIXES):
-                source = jinja.render(source, self._values, self._data_files(), self._include)
-            if isinstance(source, Problem):
-                self.findings.problems.append(source)
-            else:
-                documents, problems = parse(source)
-                self._parsed[file] = tuple(documents)
-                self.findings.problems.extend(problems)
-        return self._parsed[file]
-
-    def _include(self, name: str) -> str | None:
-        path = Path(os.path.realpath(self.folder / name))
-        if not path.is_relative_to(self._root) or not path.is_file():
-            return None
-        text = read_text(path, name)
-        return text if isinstance(text, str) else None
-
-    def _data_files(self) -> dict[str, Any]:
-        """Return the data files by stem."""
-        if self._data is not None:
-            return self._data
-        self._data = {}
-        folder = self.folder / DATA_FOLDER
-        entries = sorted(folder.iterdir()) if folder.is_dir() else []
-        for path in entries:
-            file = f"{DATA_FOLDER}/{path.name}"
-            if (
-                path.suffix not in {*SUFFIXES, ".json"}
-                or path.name.startswith(".")
-                or not self._inside(path, file)
-            ):
-                continue
-            if path.stem in self._data:
-                message = f"two data files are both `data.{path.stem}`"
-                self.findings.problems.append(
-                    Problem("duplicate-document", message, Location(file), help="rename one")
-                )
-                continue
-            self._data[path.stem] = self._data_file(path, file)
-        return self._data
-
-    def _data_file(self, path: Path, file: str) -> Any:
-        text = read_text(path, file)
-        if isinstance(text, Problem):
-            self.findings.problems.append(text)
-            return None
-        if path.suffix == ".json":
-            try:
-                return json.loads(text)
-            except ValueError as error:
-                at = error if isinstance(error, json.JSONDecodeError) else None
-                where = Location(file, at.lineno if at else 1, at.colno if at else 1)
-                message = f"this is not JSON: {at.msg.lower() if at else 'a number is too long'}"
-                self.findings.problems.append(Problem("yaml-syntax", message, where))
-                return None
-        documents, problems = parse(Source(file, text))
-        self.findings.problems.extend(problems)
-        if len(documents) > 1:
-            self.findings.error(
-                "not-a-document", "a data file holds one document", documents[1], help="split the file"
-            )
-        return documents[0].data if documents else None
-
-    def values_of(self, named_in: str, path: str, where: View, at: tuple[str | int, ...]) -> Document | None:
-        """Return the document of a vcluster.yaml, named relative to the file that names it."""
-        file = self.resolve(named_in, path)
-        if file is None or not Path(os.path.realpath(self.folder / file)).is_relative_to(self._root):
-            message = f"`{path}` leads out of the definition folder"
-            self.findings.error("outside-folder", message, where, at, help="copy the file into the folder")
-            return None
-        if not (self.folder / file).is_file():
-            beside = {name for name in self._listed if name.endswith(SUFFIXES)}
-            close = nearest(file, beside)
-            near = os.path.relpath(close, PurePosixPath(named_in).parent) if close else ""
-            advice = f"did you mean `{near}`?" if near else "the path is relative to the file that names it"
-            self.findings.error("unreadable-file", f"there is no file `{file}`", where, at, help=advice)
-            return None
-        documents = self._documents(file)
-        if not documents:
-            return None
-        first = documents[0]
-        if file not in self._values_files:
-            self._values_files.add(file)
-            if len(documents) > 1:
-                self.findings.error(
-                    "not-a-document", "a vcluster.yaml holds one document", documents[1], help="split it"
-                )
-            if not isinstance(first.data, Mapping):
-                wrong_type(self.findings, first, (), first.data, MAPPING)
-        return first if isinstance(first.data, Mapping) and not first.broken else None
-
-    @staticmethod
-    def resolve(named_in: str, path: str) -> str | None:
-        """Return a path that a file names, relative to the folder, or None where it leads out of it."""
-        joined = os.path.normpath(str(PurePosixPath(named_in).parent / path))
-        return None if joined.startswith(("..", "/")) else PurePosixPath(joined).as_posix()
-
-
-# Documents -------------------------------------------------------------------------------------------------------
-
-
-def _declare(files: _Files, findings: Findings) -> Declared:
+def _declare(files: Files, findings: Findings) -> Declared:
     """Return every document of the folder, typed, under the name that others refer to it by."""
     found = files.documents()
     values_files = {
@@ -295,7 +91,7 @@ def _declare(files: _Files, findings: Findings) -> Declared:
         for document in documents
         if (path := _values_file(document)) and (resolved := files.resolve(file, path))
     }
-    declared = Declared(complete=not any(problem.severity is Severity.ERROR for problem in findings.problems))
+    declared = Declared(complete=not findings.failed_since(0))
     for file, documents in found:
         if file in values_files:
             continue
@@ -306,10 +102,8 @@ def _declare(files: _Files, findings: Findings) -> Declared:
 
 def _values_file(document: Document) -> str | None:
     """Return the path of the vcluster.yaml that a tenant or class names."""
-    data: Any = document.data
-    for key in ("spec", "vcluster", "file"):
-        data = data.get(key) if isinstance(data, Mapping) else None
-    return data if isinstance(data, str) else None
+    path = value_at(document.data, ("spec", "vcluster", "file"))
+    return path if isinstance(path, str) else None
 
 
 def _declare_document(document: Document, declared: Declared, findings: Findings) -> None:
@@ -329,7 +123,7 @@ def _declare_document(document: Document, declared: Declared, findings: Findings
         declared.complete = False
         return
     metadata = data.get("metadata")
-    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    name = value_at(metadata, ("name",))
     base = _BASES[str(kind)]
     document = replace(
         document, base=base if kind == "Fleet" else f"{base}.{name}" if isinstance(name, str) else base
@@ -360,9 +154,7 @@ def _declare_document(document: Document, declared: Declared, findings: Findings
         declared.rejected.append(document)
     if model is None and kind == "ArgoCDApplicationTemplate":
         path = ("spec", "template", "spec")
-        body: Any = content
-        for part in path:
-            body = body.get(part) if isinstance(body, Mapping) else None
+        body = value_at(content, path)
         if isinstance(body, Mapping):
             check_application_spec(findings, document, path, body)
     elif model is not None:

@@ -14,7 +14,7 @@ from fleet import names
 from fleet.definition.findings import Findings, suggest
 from fleet.definition.model import ConnectorSpec, Credential
 from fleet.definition.places import Keys, View
-from fleet.definition.shapes import MAPPING, TEXT, kind_of, wrong_type
+from fleet.definition.shapes import BOOLEAN, MAPPING, TEXT, kind_of, wrong_type
 from fleet.definition.source import Document
 from fleet.definition.validate import validated
 
@@ -142,10 +142,9 @@ def connector_of_secret(
         findings.error(
             "missing-field", message, document, ("stringData",), key=True, help="add `connectorType: akuity`"
         )
-    for key in ("server",):
-        if key not in entries:
-            message = f"a connector Secret needs `{key}`"
-            findings.error("missing-field", message, document, ("stringData",), key=True, help=f"add `{key}`")
+    if "server" not in entries:
+        message = "a connector Secret needs `server`"
+        findings.error("missing-field", message, document, ("stringData",), key=True, help="add `server`")
     spec: dict[str, Any] = {}
     for key, path in _KEYS.items():
         if key in entries:
@@ -287,7 +286,7 @@ def argocd_of_cluster(data: Mapping[str, Any], where: Document, findings: Findin
     if enabled is None:
         warn_enabled(findings, where, ("spec", "argoCD"))
     elif not isinstance(enabled, bool):
-        wrong_type(findings, where, ("spec", "argoCD", "enabled"), enabled, "true or false")
+        wrong_type(findings, where, ("spec", "argoCD", "enabled"), enabled, BOOLEAN)
     elif not enabled:
         return None
     if not isinstance(connector, str) or not connector:

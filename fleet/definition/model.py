@@ -8,7 +8,7 @@ into a `Fleet`; `desired` plans from that.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -506,12 +506,12 @@ class ProjectDocument(Model):
     spec: dict[str, Any] = Field(default_factory=dict, description="ProjectSpec, passed through.")
 
 
-Document = (
-    FleetDocument
-    | ConnectorDocument
-    | ControlPlaneClusterDocument
-    | TenantClassDocument
-    | TenantDocument
-    | TemplateDocument
-    | ProjectDocument
+DOCUMENTS: Final[tuple[type[Model], ...]] = (
+    FleetDocument,
+    ConnectorDocument,
+    ControlPlaneClusterDocument,
+    TenantClassDocument,
+    TenantDocument,
+    TemplateDocument,
+    ProjectDocument,
 )

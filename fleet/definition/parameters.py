@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from fleet.definition.findings import Findings, listing, suggest
-from fleet.definition.shapes import TEXT, kind_of, wrong_type
+from fleet.definition.places import value_at
+from fleet.definition.shapes import BOOLEAN_WORDS, TEXT, kind_of, wrong_type
 from fleet.errors import Severity
 
 if TYPE_CHECKING:
@@ -101,7 +102,11 @@ def check_values(
             _check_value(findings, where, at, parameter, value)
     for parameter in parameters:
         needed = parameter.required or parameter.type == "boolean"
-        if needed and not parameter.default_value and _value_of(values, parameter.variable) in (None, ""):
+        if (
+            needed
+            and not parameter.default_value
+            and value_at(values, tuple(parameter.variable.split("."))) in (None, "")
+        ):
             message = f"the parameter `{parameter.variable}` of the template `{template}` has no value"
             advice = f"give `parameters.{parameter.variable}`, or a `defaultValue` in the template"
             findings.error("missing-parameter", message, where, ("parameters",), key=True, help=advice)
@@ -122,14 +127,6 @@ def _given(
     return found
 
 
-def _value_of(values: Any, variable: str) -> Any:
-    for part in variable.split("."):
-        if not isinstance(values, Mapping) or part not in values:
-            return None
-        values = values[part]
-    return values
-
-
 def _check_value(findings: Findings, where: Placed, path: Keys, parameter: Parameter, value: Any) -> None:
     secret = parameter.type == "password"
     name = parameter.variable
@@ -143,7 +140,7 @@ def _check_value(findings: Findings, where: Placed, path: Keys, parameter: Param
         case "boolean":
             if not isinstance(value, bool) and value not in TRUE | FALSE:
                 message = f"{shown} is {kind_of(value)} where the parameter `{name}` takes true or false"
-                meant = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(str(value).lower())
+                meant = BOOLEAN_WORDS.get(str(value).lower())
                 findings.error(
                     "wrong-type", message, where, path, help=f"write `{meant or 'true` or `false'}`"
                 )

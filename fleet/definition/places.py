@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+from fleet.definition.spot import Spot
 from fleet.errors import Location
 
 Keys = tuple[str | int, ...]
@@ -14,8 +15,11 @@ Keys = tuple[str | int, ...]
 class Placed(Protocol):
     """Something that can say where a path of it stands, and what a template made of that."""
 
-    def locate(self, path: Keys = (), *, key: bool = False) -> Location | None:
-        """Return the span of the value at `path` (of its key with `key=True`), or of its closest ancestor."""
+    def locate(self, path: Keys = (), *, key: bool = False, at: Spot | None = None) -> Location | None:
+        """Return the span of the value at `path` (of its key with `key=True`), or of its closest ancestor.
+
+        With `at`, a place inside the text at `path`, return that place itself: None where no file shows it as it is.
+        """
 
     def related(self, path: Keys = (), *, key: bool = False) -> tuple[tuple[str, Location], ...]:
         """Return the further places that explain the first one."""
@@ -41,6 +45,18 @@ def dotted(base: str, path: Keys) -> str:
     return text
 
 
+def value_at(data: Any, path: Keys) -> Any:
+    """Return what stands at a path of plain data, None where nothing does."""
+    for part in path:
+        if isinstance(data, Mapping):
+            data = data.get(part)
+        elif isinstance(data, list | tuple) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            return None
+    return data
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
     """A part of a document, seen as a whole of its own; `at` replaces the document's name for it.
@@ -59,9 +75,9 @@ class View:
                 return self.prefix + self.rename[path[:length]] + path[length:]
         return self.prefix + path
 
-    def locate(self, path: Keys = (), *, key: bool = False) -> Location | None:
-        """Return where the value at `path` stands, or its closest ancestor."""
-        return self.document.locate(self._full(path), key=key)
+    def locate(self, path: Keys = (), *, key: bool = False, at: Spot | None = None) -> Location | None:
+        """Return where the value at `path` stands, or its closest ancestor; with `at` that place inside it."""
+        return self.document.locate(self._full(path), key=key, at=at)
 
     def related(self, path: Keys = (), *, key: bool = False) -> tuple[tuple[str, Location], ...]:
         """Return what a template rendered for it, where that differs."""
@@ -98,9 +114,9 @@ class Layers:
     def _view(self, path: Keys) -> Placed:
         return next((view for view in self.views if view.holds(path)), self.views[0])
 
-    def locate(self, path: Keys = (), *, key: bool = False) -> Location | None:
-        """Return where the value at `path` stands, or its closest ancestor."""
-        return self._view(path).locate(path, key=key)
+    def locate(self, path: Keys = (), *, key: bool = False, at: Spot | None = None) -> Location | None:
+        """Return where the value at `path` stands, or its closest ancestor; with `at` that place inside it."""
+        return self._view(path).locate(path, key=key, at=at)
 
     def related(self, path: Keys = (), *, key: bool = False) -> tuple[tuple[str, Location], ...]:
         """Return what a template rendered for it, where that differs."""

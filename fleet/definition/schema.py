@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import types
 from enum import Enum
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -12,26 +11,8 @@ from pydantic.json_schema import models_json_schema
 from pydantic_core import PydanticUndefined
 
 from fleet import names
-from fleet.definition.model import (
-    ConnectorDocument,
-    ControlPlaneClusterDocument,
-    Credential,
-    FleetDocument,
-    ProjectDocument,
-    TemplateDocument,
-    TenantClassDocument,
-    TenantDocument,
-)
-
-DOCUMENTS: Final[tuple[type[BaseModel], ...]] = (
-    FleetDocument,
-    ConnectorDocument,
-    ControlPlaneClusterDocument,
-    TenantClassDocument,
-    TenantDocument,
-    TemplateDocument,
-    ProjectDocument,
-)
+from fleet.definition.fields import bare, choices, fields_of, head, is_model
+from fleet.definition.model import DOCUMENTS, Credential
 
 _PLATFORM_METADATA: Final = {"type": "object", "required": ["name"]}
 _PLATFORM: Final = (
@@ -136,8 +117,7 @@ def reference() -> str:
     """Return the reference of all kinds and fields as Markdown."""
     sections = [_HEAD]
     for document in DOCUMENTS:
-        version = get_args(document.model_fields["api_version"].annotation)[0]
-        kind = get_args(document.model_fields["kind"].annotation)[0]
+        version, kind = head(document)
         text = " ".join((document.__doc__ or "").split())
         rows = list(_rows(document.model_fields["metadata"], "metadata")) if kind == "Fleet" else []
         rows += list(_rows(document.model_fields["spec"], "spec"))
@@ -165,50 +145,35 @@ def _rows(field: FieldInfo, path: str) -> list[tuple[str, str, str, str]]:
         default,
         (field.description or _first_line(kind)).replace("|", "\\|"),
     )
-    if not (isinstance(kind, type) and issubclass(kind, BaseModel)) or kind is Credential:
+    if not is_model(kind) or kind is Credential:
         return [row]
     rows = [row]
-    for name, inner in kind.model_fields.items():
-        rows.extend(_rows(inner, f"{path}{suffix}.{inner.alias or name}"))
+    for name, inner in fields_of(kind).items():
+        rows.extend(_rows(inner, f"{path}{suffix}.{name}"))
     return rows
 
 
 def _first_line(kind: Any) -> str:
-    is_model = isinstance(kind, type) and issubclass(kind, (BaseModel, Enum))
-    return (kind.__doc__ or "").splitlines()[0] if is_model else ""
-
-
-def _bare(annotation: Any) -> Any:
-    while True:
-        if get_origin(annotation) is Annotated:
-            annotation = get_args(annotation)[0]
-        elif get_origin(annotation) in {Union, types.UnionType}:
-            annotation = next(part for part in get_args(annotation) if part is not types.NoneType)
-        else:
-            return annotation
+    ours = isinstance(kind, type) and issubclass(kind, (BaseModel, Enum))
+    return (kind.__doc__ or "").splitlines()[0] if ours else ""
 
 
 def _inner(annotation: Any) -> tuple[Any, str]:
     """Return the model behind a field, and how a path goes into it."""
-    bare = _bare(annotation)
-    return (_bare(get_args(bare)[0]), "[]") if get_origin(bare) is list else (bare, "")
+    kind = bare(annotation)
+    return (bare(get_args(kind)[0]), "[]") if get_origin(kind) is list else (kind, "")
 
 
 def _type(annotation: Any) -> str:
-    bare = _bare(annotation)
-    if get_origin(bare) is list:
-        return f"list of {_type(get_args(bare)[0])}"
-    if get_origin(bare) is dict:
-        return "mapping"
-    if get_origin(bare) is Literal:
-        return " or ".join(f"`{value}`" for value in get_args(bare) if value)
-    if bare is Credential:
+    kind = bare(annotation)
+    if get_origin(kind) is list:
+        return f"list of {_type(get_args(kind)[0])}"
+    if kind is Credential:
         return "credential"
-    if issubclass(bare, Enum):
-        return " or ".join(f"`{item.value}`" for item in bare)
-    if issubclass(bare, BaseModel):
+    if get_origin(kind) is dict or is_model(kind):
         return "mapping"
-    return {str: "text", bool: "boolean", int: "whole number"}.get(bare, "anything")
+    words = {str: "text", bool: "boolean", int: "whole number"}
+    return " or ".join(f"`{choice}`" for choice in choices(kind)) or words.get(kind, "anything")
 
 
 def _default(field: FieldInfo) -> str:

@@ -21,6 +21,12 @@ MAPPING: Final = "a mapping"
 LIST: Final = "a list"
 ANY: Final = "anything"
 
+# What people mean who write a boolean as text; `yes` and its kin are booleans to readers of YAML 1.1.
+BOOLEAN_WORDS: Final = {
+    **dict.fromkeys(("true", "yes", "on", "y"), "true"),
+    **dict.fromkeys(("false", "no", "off", "n"), "false"),
+}
+
 Shape = str | list[Any] | dict[str, Any]
 
 
@@ -51,8 +57,7 @@ def wrong_type(findings: Findings, where: Placed, path: Keys, value: Any, wanted
     if wanted == TEXT and isinstance(value, (int, float)) and raw:
         advice = f'quote it: "{raw}"'
     elif wanted == BOOLEAN and isinstance(value, str):
-        meant = {"yes": "true", "on": "true", "y": "true", "true": "true"}.get(value.lower())
-        meant = meant or {"no": "false", "off": "false", "n": "false", "false": "false"}.get(value.lower())
+        meant = BOOLEAN_WORDS.get(value.lower())
         advice = f"write `{meant}`" if meant else "write `true` or `false`"
         if "{{" in value:
             advice = "only texts can hold templates: move the choice into `helm.values`"

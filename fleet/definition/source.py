@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import yaml
 from yaml.composer import ComposerError
@@ -18,6 +18,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from fleet.definition.pasted import DOCUMENT_START, quote_templates, space_indent
 from fleet.definition.places import Keys, dotted
+from fleet.definition.spot import Spot
 from fleet.definition.text import BREAK, REFUSED, Source
 from fleet.errors import Location, Problem, Severity
 
@@ -93,9 +94,41 @@ class Document:
             return (line, column, max(1, end.column - column))
         return (line, column, max(1, len(self.source.line(line).rstrip()) - column))
 
-    def locate(self, path: Keys = (), *, key: bool = False) -> Location:
-        """Return where the value at `path` (or its key) stands, or its closest ancestor."""
-        return self.source.location(*self._span(path, key=key))
+    @overload
+    def locate(self, path: Keys = (), *, key: bool = False, at: None = None) -> Location: ...
+
+    @overload
+    def locate(self, path: Keys = (), *, key: bool = False, at: Spot | None = None) -> Location | None: ...
+
+    def locate(self, path: Keys = (), *, key: bool = False, at: Spot | None = None) -> Location | None:
+        """Return where the value at `path` (or its key) stands, or its closest ancestor.
+
+        With `at` return that place inside the scalar, as far as its line goes, and None where the file shows it in
+        another form.
+        """
+        if at is None:
+            return self.source.location(*self._span(path, key=key))
+        node, exact = self._node(path, key=False)
+        if not exact or not isinstance(node, ScalarNode) or node.value != at.text:
+            return None
+        span = at.among(self._pieces(node))
+        return self.source.location(*span) if span is not None and self.source.shows(*span) else None
+
+    def _pieces(self, node: ScalarNode) -> Iterator[tuple[int, int, str]]:
+        """Yield what the file shows of a scalar's text: the line, the column and the text of each of its lines."""
+        first, column = node.start_mark.line + self.first, node.start_mark.column
+        last, end = node.end_mark.line + self.first, node.end_mark.column
+        if (first, column) in self.source.original_length:
+            last, end = first, column + self.source.original_length[(first, column)]
+        elif node.style in {"|", ">"}:
+            first, column = first + 1, 0
+        elif node.style:
+            column, end = column + 1, end - 1
+        for number in range(first, last + 1):
+            begin = column if number == first else 0
+            shown = self.source.line(number)[begin : end if number == last else None]
+            if shown.strip(" "):
+                yield number, begin + len(shown) - len(shown.lstrip(" ")), shown.strip(" ")
 
     def related(self, path: Keys = (), *, key: bool = False) -> tuple[tuple[str, Location], ...]:
         """Return what a template rendered for it, where that differs."""

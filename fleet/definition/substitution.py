@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fleet.definition.findings import Findings, suggest
 from fleet.definition.places import Keys, Placed
+from fleet.definition.spot import Spot
 
 _SUBSTITUTION: Final = re.compile(r"\$\$\{|\$\{([^}]*)\}")
 
@@ -17,7 +18,7 @@ class Context:
     """What `${…}` may name for one tenant."""
 
     def __init__(self, findings: Findings, name: str, project: str, labels: Mapping[str, str]) -> None:
-        self._findings = findings
+        self.findings = findings
         self._name = name
         self._values = {"tenant.name": name, "tenant.project": project}
         self._values |= {f"tenant.labels.{key}": value for key, value in labels.items()}
@@ -43,5 +44,6 @@ class Context:
         else:
             message = f"`{match.group()}` is not a substitution"
         advice = suggest(name, self._values) + "; write `$${` for a literal `${`"
-        self._findings.error("unknown-substitution", message, where, path, help=advice)
+        spot = Spot.of(match.string, *match.span())
+        self.findings.error("unknown-substitution", message, where, path, at=spot, help=advice)
         return match.group()

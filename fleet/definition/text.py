@@ -68,25 +68,37 @@ class Source:
         """Return the location of a 0-based span: in the template where a template made this text."""
         if self.origin is None:
             return self._rendered(line, column, length, self.file)
-        number = self.origin.line_of[min(line, len(self.origin.line_of) - 1)]
-        text, rendered = self.origin.lines[number], self.line(line)
-        word = rendered[column : column + length]
+        number, text = self._template_line(self.origin, line)
+        rendered = self.line(line)
         spans = [
             (start, start + len(secret))
             for secret, start in _found(text, rendered, self.hidden.get(line, ()))
         ]
         if text != rendered:
-            unique = bool(word.strip()) and text.count(word) == 1
+            unique, word = self.shows(line, column, length), rendered[column : column + length]
             column = text.index(word) if unique else len(text) - len(text.lstrip())
             length = len(word) if unique else max(1, len(text.strip()))
         return _masked(self.file, number, column, length, text, spans)
+
+    def shows(self, line: int, column: int, length: int) -> bool:
+        """Return whether the file shows a 0-based span as it is, once: a template may compute it."""
+        if self.origin is None:
+            return True
+        rendered, (_, text) = self.line(line), self._template_line(self.origin, line)
+        word = rendered[column : column + length]
+        return text == rendered or (bool(word.strip()) and text.count(word) == 1)
+
+    @staticmethod
+    def _template_line(origin: Origin, line: int) -> tuple[int, str]:
+        """Return the number and the text of the template's line that a rendered one came from."""
+        number = origin.line_of[min(line, len(origin.line_of) - 1)]
+        return number, origin.lines[number]
 
     def related(self, line: int, column: int, length: int) -> tuple[tuple[str, Location], ...]:
         """Return the rendered line where it differs from what the template says."""
         if self.origin is None:
             return ()
-        number = self.origin.line_of[min(line, len(self.origin.line_of) - 1)]
-        if self.origin.lines[number] == self.line(line):
+        if self._template_line(self.origin, line)[1] == self.line(line):
             return ()
         return (("rendered", self._rendered(line, column, length, f"{self.file} (rendered)")),)
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping
-from enum import Enum
-from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from fleet.definition import model
+from fleet.definition.fields import choices, fields_of, type_at
 from fleet.definition.findings import Findings, listing, nearest, suggest
 from fleet.definition.shapes import BOOLEAN, INTEGER, LIST, MAPPING, TEXT, wrong_type
 from fleet.definition.text import CREDENTIAL_URL, MASK
@@ -95,7 +93,7 @@ def _report(kind: type[BaseModel], detail: Mapping[str, Any], where: Placed, fin
     shown = CREDENTIAL_URL.sub(f"://{MASK}@", shown)
     if sort == "extra_forbidden":
         owner = _model_at(kind, path[:-1])
-        noun, fields = (owner.noun, _fields(owner)) if owner else ("this block", {})
+        noun, fields = (owner.noun, fields_of(owner)) if owner else ("this block", {})
         advice = suggest(str(name), fields)
         findings.error(
             "unknown-field", f"`{name}` is not a field of {noun}", where, path, key=True, help=advice
@@ -105,7 +103,7 @@ def _report(kind: type[BaseModel], detail: Mapping[str, Any], where: Placed, fin
     elif sort in _TYPES:
         wrong_type(findings, where, path, None if value is None else value, _TYPES[sort])
     elif sort in {"enum", "literal_error"}:
-        allowed = _allowed(kind, path)
+        allowed = choices(type_at(kind, path))
         close = nearest(value, allowed) if isinstance(value, str) else None
         message = f"{shown} is not allowed for `{name}`"
         advice = (f"did you mean `{close}`? " if close else "") + f"allowed: {listing(allowed)}"
@@ -136,7 +134,7 @@ def _report(kind: type[BaseModel], detail: Mapping[str, Any], where: Placed, fin
 def _report_missing(kind: type[BaseModel], path: Keys, where: Placed, findings: Findings) -> None:
     owner = _model_at(kind, path[:-1])
     name = path[-1]
-    field = _fields(owner).get(str(name)) if owner else None
+    field = fields_of(owner).get(str(name)) if owner else None
     noun = owner.noun if owner else "this block"
     meaning = (field.description or "").rstrip(".") if field is not None else ""
     help_text = f"add `{name}` ({meaning})" if meaning else f"add `{name}`"
@@ -147,45 +145,6 @@ def _secret(kind: type[BaseModel], path: Keys) -> bool:
     return any(_model_at(kind, path[:length]) is model.Credential for length in range(1, len(path) + 1))
 
 
-@cache
-def _fields(owner: type[BaseModel]) -> dict[str, Any]:
-    return {field.alias or name: field for name, field in owner.model_fields.items()}
-
-
-def _annotation_at(kind: Any, path: Keys) -> Any:
-    """Return the type at a path of a model, or None where it is open."""
-    current = _bare(kind)
-    for part in path:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            field = _fields(current).get(str(part))
-            current = _bare(field.annotation) if field is not None else None
-        elif get_origin(current) is list:
-            current = _bare(get_args(current)[0])
-        elif get_origin(current) is dict:
-            current = _bare(get_args(current)[1])
-        else:
-            return None
-    return current
-
-
-def _bare(annotation: Any) -> Any:
-    """Return a type without `Annotated` and without `| None`."""
-    while True:
-        if get_origin(annotation) is Annotated:
-            annotation = get_args(annotation)[0]
-        elif get_origin(annotation) in {Union, types.UnionType}:
-            annotation = next(part for part in get_args(annotation) if part is not types.NoneType)
-        else:
-            return annotation
-
-
 def _model_at(kind: type[BaseModel], path: Keys) -> type[model.Model] | None:
-    found = _annotation_at(kind, path)
+    found = type_at(kind, path)
     return found if isinstance(found, type) and issubclass(found, model.Model) else None
-
-
-def _allowed(kind: type[BaseModel], path: Keys) -> list[str]:
-    found = _annotation_at(kind, path)
-    if get_origin(found) is Literal:
-        return [str(value) for value in get_args(found) if value]
-    return [str(item.value) for item in found] if isinstance(found, type) and issubclass(found, Enum) else []

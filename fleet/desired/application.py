@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from fleet import names
 from fleet.definition.fleet import Application, Fleet, Template, Tenant
+from fleet.definition.places import Keys
 from fleet.desired.gotemplate import OPEN, GoTemplateError, render_tree
 from fleet.desired.objects import Desired, plain
 from fleet.desired.template import live_name, template_body
@@ -26,17 +27,21 @@ DEFAULT_ARGO_PROJECT: Final = "default"
 class Failure:
     """A string that does not render: its path below the template (`spec.source...`) or inline spec, and the reason."""
 
-    path: tuple[str | int, ...]
+    path: Keys
     error: GoTemplateError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """One application of one tenant, planned; `desired` is whole even where strings failed (they stay as they are)."""
+    """One application of one tenant, planned; `desired` is whole even where strings failed (they stay as they are).
+
+    `source` is what was rendered: the template's body, or the inline spec as the platform's first rendering leaves it.
+    """
 
     tenant: Tenant
     application: Application
     template: Template | None
+    source: Mapping[str, Any]
     desired: Desired
     failures: tuple[Failure, ...]
 
@@ -75,7 +80,12 @@ def render_application(
     )
     failures = tuple(Failure(path, error) for path, error in errors)
     return Rendered(
-        tenant=tenant, application=application, template=template, desired=desired, failures=failures
+        tenant=tenant,
+        application=application,
+        template=template,
+        source=source,
+        desired=desired,
+        failures=failures,
     )
 
 

@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from fleet.clients.values import parse_values
-from fleet.definition.fleet import Fleet, Template, Tenant
+from fleet.definition.fleet import Fleet, Locate, Template, Tenant
 from fleet.definition.model import Delivery, Target
+from fleet.definition.places import Keys, dotted, value_at
+from fleet.definition.spot import Spot
 from fleet.desired.application import Rendered
 from fleet.desired.gotemplate import OPEN, FieldUse, GoTemplateError, check_text, scan
 from fleet.desired.template import live_name, template_body
 from fleet.desired.values import BUILTINS, CLUSTER_ANNOTATIONS, known_paths, leaves
 from fleet.errors import Location, Problem, Severity
-
-Path: TypeAlias = tuple[str | int, ...]
 
 DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 DNS_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")
@@ -26,16 +26,28 @@ MAX_DNS_NAME: Final = 253
 # An error that names a thousand tenants helps nobody.
 MAX_RELATED: Final = 5
 
+CLOSE: Final = "}}"
+
+# What a caret is put under: the name of a field or function, or the opening of an action.
+_WORD: Final = re.compile(r"[$.\w]+|\{\{-?")
+_ACTION: Final = re.compile(r"\{\{.*?(?:\}\}|\Z)", re.DOTALL)
+_LOOP: Final = re.compile(r"\{\{-?\s*range\b")
+_YAML_PLACE: Final = re.compile(r"line (\d+), column (\d+): ")
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong with one string of an application, before it is known whose fault it is."""
+    """What is wrong with one string of an application, before it is known whose fault it is.
 
-    path: Path
+    `rendered` is the line and column of the result that it is about, where it is about one.
+    """
+
+    path: Keys
     code: str
     message: str
     help: str = ""
     severity: Severity = Severity.ERROR
+    rendered: tuple[int, int] | None = None
 
 
 def check_delivery(fleet: Fleet) -> Iterator[Problem]:
@@ -79,27 +91,33 @@ def check_templates(fleet: Fleet) -> Iterator[Problem]:
     for template in fleet.templates.values():
         known = known_paths(template)
         for path, text in leaves(template_body(template)):
-            for finding, line, column in check_fields(path, text, known):
-                yield template_problem(template, finding, text, line, column)
+            for finding, spot in check_fields(path, text, known):
+                yield template_problem(template, finding, spot)
 
 
-def check_fields(path: Path, text: str, known: set[tuple[str, ...]]) -> Iterator[tuple[Finding, int, int]]:
-    """Yield what is wrong with a text as such, each with its place inside the text."""
+def check_fields(path: Keys, text: str, known: set[tuple[str, ...]]) -> Iterator[tuple[Finding, Spot | None]]:
+    """Yield what is wrong with a text as such, each with its place inside the text where it has one."""
     if OPEN not in text:
         return
     try:
         check_text(text)
         fields = scan(text).fields
     except GoTemplateError as error:
-        yield Finding(path, error.code, error.message, error.help), error.line, error.column
+        yield failing(path, text, error)
         return
     for field in fields:
         finding = check_field(path, field, known)
         if finding is not None:
-            yield finding, field.line, field.column
+            yield finding, Spot(text, field.line, field.column)
 
 
-def check_field(path: Path, field: FieldUse, known: set[tuple[str, ...]]) -> Finding | None:
+def failing(path: Keys, text: str, error: GoTemplateError) -> tuple[Finding, Spot | None]:
+    """Return an error of the engine as a finding, with its place where the engine gives one."""
+    finding = Finding(path, error.code, error.message, error.help)
+    return finding, Spot(text, error.line, error.column) if error.line else None
+
+
+def check_field(path: Keys, field: FieldUse, known: set[tuple[str, ...]]) -> Finding | None:
     """Return what is wrong with a field that a text reads, None where it is there."""
     root, below = field.path[0], field.path[1:]
     if root != "Values":
@@ -129,16 +147,17 @@ def check_literals(fleet: Fleet) -> Iterator[Problem]:
     for tenant in fleet.tenants.values():
         for path, text in (*leaves(tenant.values), *key_texts(tenant.values)):
             if OPEN in text and not is_builtin_use(text):
-                location = tenant.locate(("spec", "vcluster", *path))
+                location = literal_place(tenant.locate, ("spec", "vcluster", *path), text)
                 yield literal_problem(location, dotted(f"{tenant.path}.spec.vcluster", path), tenant)
         for application in tenant.applications:
             given = {"parameters": application.use.parameters, "inline": application.use.inline}
             for path, text in (*leaves(given), *key_texts(given)):
                 if OPEN in text and not is_builtin_use(text):
-                    yield literal_problem(application.locate(path), dotted(application.path, path), tenant)
+                    location = literal_place(application.locate, path, text)
+                    yield literal_problem(location, dotted(application.path, path), tenant)
 
 
-def key_texts(data: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+def key_texts(data: Any, path: Keys = ()) -> Iterator[tuple[Keys, str]]:
     """Yield every key of a tree with the path of its map."""
     if isinstance(data, Mapping):
         for key, value in data.items():
@@ -160,6 +179,13 @@ def is_builtin_use(text: str) -> bool:
     return bool(fields) and all(field.path[0] == "Values" and field.path[1:] in BUILTINS for field in fields)
 
 
+def literal_place(locate: Locate, path: Keys, text: str) -> Location | None:
+    """Return where the first action of a text stands that is not made of the platform's own values."""
+    action = next((found for found in _ACTION.finditer(text) if not is_builtin_use(found.group())), None)
+    spot = Spot.of(text, *action.span()) if action else None
+    return locate(path, at=spot) or locate(path)
+
+
 def literal_problem(location: Location | None, path: str, tenant: Tenant) -> Problem:
     """Return the problem of a `{{` that the platform would evaluate in a tenant's vcluster.yaml."""
     return Problem(
@@ -175,40 +201,69 @@ def literal_problem(location: Location | None, path: str, tenant: Tenant) -> Pro
 def check_rendered(fleet: Fleet, applications: Sequence[Rendered]) -> Iterator[Problem]:
     """Yield what is wrong with rendered applications: at the template where all of its uses have it, else at each."""
     uses: dict[str | None, int] = {}
-    found: dict[tuple[str | None, Finding], list[tuple[Rendered, int, int]]] = {}
+    found: dict[tuple[str | None, Finding], list[tuple[Rendered, Spot | None]]] = {}
     for rendered in applications:
         name = rendered.template.name if rendered.template else None
         uses[name] = uses.get(name, 0) + 1
-        for finding, line, column in findings(rendered):
-            found.setdefault((name, finding), []).append((rendered, line, column))
+        for finding, spot in findings(rendered):
+            found.setdefault((name, finding), []).append((rendered, spot))
     reported = {item for template in fleet.templates.values() for item in static_findings(template)}
     for (name, finding), hits in found.items():
         template = fleet.templates.get(name) if name is not None else None
         if template is not None and (template.name, finding.path) in reported:
             continue
-        text = text_at(template, finding.path)
         if template is not None and len(hits) == uses[name] > 1:
-            _, line, column = hits[0]
             everywhere = replace(
                 finding, message=f"{finding.message}, for all {len(hits)} tenants that use it"
             )
-            yield template_problem(template, everywhere, text, line, column)
+            yield template_problem(template, everywhere, hits[0][1])
         else:
-            yield from (
-                application_problem(rendered, finding, text, line, column) for rendered, line, column in hits
-            )
+            yield from (application_problem(rendered, finding, spot) for rendered, spot in hits)
 
 
-def findings(rendered: Rendered) -> Iterator[tuple[Finding, int, int]]:
-    """Yield what is wrong with one rendered application, each with its place inside the text where it is known."""
+def findings(rendered: Rendered) -> Iterator[tuple[Finding, Spot | None]]:
+    """Yield what is wrong with one rendered application, each with its place in the text that was rendered."""
     broken = set()
     for failure in rendered.failures:
-        error = failure.error
         broken.add(failure.path)
-        yield Finding(failure.path, error.code, error.message, error.help), error.line, error.column
+        yield failing(failure.path, str(value_at(rendered.source, failure.path)), failure.error)
     for finding in check_spec(rendered.desired.properties.get("spec", {})):
-        if finding.path not in broken:
-            yield finding, 0, 0
+        if finding.path in broken:
+            continue
+        text, result = (
+            value_at(data, finding.path) for data in (rendered.source, rendered.desired.properties)
+        )
+        yield finding, written(text, result, *finding.rendered) if finding.rendered else None
+
+
+def written(text: str, result: str, line: int, column: int) -> Spot | None:
+    """Return where a text wrote a place of its result: the action, where that made it.
+
+    None where the lines of the two do not belong to each other one by one. A loop may make as many as it takes away.
+    """
+    lines, results = text.split("\n"), result.split("\n")
+    alike = len(lines) == len(results) and all(map(renders_to, lines, results))
+    if not alike or line > len(lines) or _LOOP.search(text):
+        return None
+    before, _, after = actions_of(lines[line - 1])
+    if column > len(before):
+        beyond = len(results[line - 1]) - (column - 1)
+        column = len(lines[line - 1]) - beyond + 1 if beyond <= len(after) else len(before) + 1
+    return Spot(text, line, column)
+
+
+def renders_to(line: str, result: str) -> bool:
+    """Return whether a line of a result can be what one line of a template wrote."""
+    before, actions, after = actions_of(line)
+    if not actions:
+        return line == result
+    return len(result) >= len(before) + len(after) and result.startswith(before) and result.endswith(after)
+
+
+def actions_of(line: str) -> tuple[str, str, str]:
+    """Return what stands before the actions of a line, the actions, and what stands after; all before where none is."""
+    start, end = line.find(OPEN), line.rfind(CLOSE) + len(CLOSE)
+    return (line[:start], line[start:end], line[end:]) if 0 <= start < end - len(CLOSE) else (line, "", "")
 
 
 def check_spec(spec: Mapping[str, Any]) -> Iterator[Finding]:
@@ -218,7 +273,7 @@ def check_spec(spec: Mapping[str, Any]) -> Iterator[Finding]:
     options = (
         spec.get("syncPolicy", {}).get("syncOptions") if isinstance(spec.get("syncPolicy"), Mapping) else None
     )
-    place: Path = ("spec", "destination", "namespace")
+    place: Keys = ("spec", "destination", "namespace")
     if namespace is not None and not DNS_LABEL.match(str(namespace)):
         yield Finding(
             place,
@@ -238,7 +293,7 @@ def check_spec(spec: Mapping[str, Any]) -> Iterator[Finding]:
         yield from check_source(path, source)
 
 
-def sources_of(spec: Mapping[str, Any]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+def sources_of(spec: Mapping[str, Any]) -> Iterator[tuple[Keys, Mapping[str, Any]]]:
     """Yield every source of an Argo CD spec with its path."""
     if isinstance(spec.get("source"), Mapping):
         yield ("spec", "source"), spec["source"]
@@ -248,7 +303,7 @@ def sources_of(spec: Mapping[str, Any]) -> Iterator[tuple[Path, Mapping[str, Any
             yield ("spec", "sources", index), source
 
 
-def check_source(path: Path, source: Mapping[str, Any]) -> Iterator[Finding]:
+def check_source(path: Keys, source: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what Argo CD would refuse in a rendered source."""
     required = ("repoURL", "targetRevision") if source.get("chart") else ("repoURL",)
     for key in required:
@@ -263,11 +318,13 @@ def check_source(path: Path, source: Mapping[str, Any]) -> Iterator[Finding]:
     values = helm.get("values") if isinstance(helm, Mapping) else None
     reason = values_error(values) if isinstance(values, str) else ""
     if reason:
+        place = _YAML_PLACE.match(reason)
         yield Finding(
             (*path, "helm", "values"),
             "rendered-values",
-            f"`helm.values` is not valid once rendered: {reason}",
+            f"`helm.values` is not valid once rendered: {reason[place.end() :] if place else reason}",
             "quote what a template inserts (`{{ .Values.x | quote }}`) and indent what spans lines (`nindent`)",
+            rendered=(int(place[1]), int(place[2])) if place else None,
         )
 
 
@@ -363,7 +420,7 @@ def tenants_of(same: Sequence[Rendered]) -> str:
     return f"tenant {found[0]}" if len(found) == 1 else f"tenants {', '.join(found[:-1])} and {found[-1]}"
 
 
-def static_findings(template: Template) -> Iterator[tuple[str, Path]]:
+def static_findings(template: Template) -> Iterator[tuple[str, Keys]]:
     """Yield the strings of a template that are wrong whatever the values."""
     known = known_paths(template)
     for path, text in leaves(template_body(template)):
@@ -371,23 +428,10 @@ def static_findings(template: Template) -> Iterator[tuple[str, Path]]:
             yield template.name, path
 
 
-def text_at(template: Template | None, path: Path) -> str:
-    """Return the string of a template at a path, empty where it has none."""
-    found: Any = template_body(template) if template is not None else {}
-    for part in path:
-        if isinstance(found, Mapping):
-            found = found.get(part)
-        elif isinstance(found, list | tuple) and isinstance(part, int) and part < len(found):
-            found = found[part]
-        else:
-            return ""
-    return found if isinstance(found, str) else ""
-
-
-def template_problem(template: Template, finding: Finding, text: str, line: int, column: int) -> Problem:
+def template_problem(template: Template, finding: Finding, spot: Spot | None) -> Problem:
     """Return a finding as a problem of the template itself."""
     path = ("spec", "template", *finding.path)
-    location, words = within(template.locate(path), text, line, column)
+    location, words = place_of(finding, spot, template.locate, path)
     return Problem(
         finding.code,
         f"template `{template.name}`: {finding.message}{words}",
@@ -398,19 +442,21 @@ def template_problem(template: Template, finding: Finding, text: str, line: int,
     )
 
 
-def application_problem(rendered: Rendered, finding: Finding, text: str, line: int, column: int) -> Problem:
+def application_problem(rendered: Rendered, finding: Finding, spot: Spot | None) -> Problem:
     """Return a finding as a problem of one tenant's application, the template's string beside it."""
     application, template = rendered.application, rendered.template
-    path: Path = () if template is not None else ("inline", *finding.path[1:])
+    path: Keys = () if template is not None else ("inline", *finding.path[1:])
     related: tuple[tuple[str, Location], ...] = ()
-    words = ""
     if template is not None:
-        place, words = within(template.locate(("spec", "template", *finding.path)), text, line, column)
+        place, words = place_of(finding, spot, template.locate, ("spec", "template", *finding.path))
         related = ((f"in template `{template.name}`", place),) if place is not None else ()
+        location = application.locate(path)
+    else:
+        location, words = place_of(finding, spot, application.locate, path)
     return Problem(
         finding.code,
         f"{label_of(rendered)}: {finding.message}{words}",
-        application.locate(path),
+        location,
         dotted(application.path, path),
         finding.help,
         finding.severity,
@@ -418,17 +464,16 @@ def application_problem(rendered: Rendered, finding: Finding, text: str, line: i
     )
 
 
-def within(location: Location | None, text: str, line: int, column: int) -> tuple[Location | None, str]:
-    """Return the place inside a text: as a location where its line shows the text, else the place in words."""
-    if not line:
-        return location, ""
-    if location is not None and "\n" not in text and text and text in location.text:
-        start = max(location.text.find(text, location.column - 1), 0) or location.text.index(text)
-        end = location.text.find("}}", start + column)
-        return replace(location, column=start + column, length=max(1, end - start - column + 1)), ""
-    return location, f" (line {line}, column {column} of the text)"
-
-
-def dotted(base: str, path: Path) -> str:
-    """Return a path in a report's form: `tenants.acme.applications[0].target`."""
-    return base + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+def place_of(finding: Finding, spot: Spot | None, locate: Locate, path: Keys) -> tuple[Location | None, str]:
+    """Return where a finding stands, and the words that say the rest where the file cannot show the very place."""
+    exact = locate(path, at=spot) if spot is not None else None
+    if exact is not None:
+        word = _WORD.match(exact.text, exact.column - 1)
+        return replace(exact, length=len(word.group()) if word else 1), ""
+    if finding.rendered is not None:
+        (line, column), noun = finding.rendered, "rendered text"
+    elif spot is not None:
+        line, column, noun = spot.line, spot.column, "text"
+    else:
+        return locate(path), ""
+    return locate(path), f" (line {line}, column {column} of the {noun})"

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fleet import names
-from fleet.clients.kubernetes import Kubernetes
+from fleet.clients.kubernetes import Kubernetes, labels_of
 from fleet.desired.objects import Plan
 from fleet.names import Kind
 from fleet.readiness import ApplicationState, TenantState, judge
@@ -73,10 +73,12 @@ def fetch_status(client: Kubernetes, fleet: str, plan: Plan, owner: str | None =
     applications: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for item in client.list(names.PLATFORM_API_VERSION, "ArgoCDApplication"):
         metadata = item["metadata"]
-        tenant = (metadata.get("labels") or {}).get(names.TENANT_LABEL)
+        tenant = labels_of(item).get(names.TENANT_LABEL)
         if tenant:
             applications[metadata.get("namespace", ""), tenant].append(item)
-    ours = {key for key, item in instances.items() if owner and mark_of(item) == owner}
+    ours = {
+        key for key, item in instances.items() if owner and labels_of(item).get(names.OWNER_LABEL) == owner
+    }
     return FleetStatus(
         fleet,
         tuple(
@@ -91,13 +93,7 @@ def by_key(objects: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Mappin
     return {(item["metadata"].get("namespace", ""), item["metadata"]["name"]): item for item in objects}
 
 
-def mark_of(item: Mapping[str, Any]) -> str | None:
-    """Return the ownership mark of a live object."""
-    labels: Mapping[str, str] = item["metadata"].get("labels") or {}
-    return labels.get(names.OWNER_LABEL)
-
-
-def row(key: tuple[str, str], wanted: bool, state: TenantState) -> TenantRow:  # a plain field
+def row(key: tuple[str, str], wanted: bool, state: TenantState) -> TenantRow:
     """Return the row of one tenant."""
     namespace, name = key
     surplus = () if wanted else ("not in the definition",)

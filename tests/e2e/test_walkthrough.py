@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from pathlib import Path
 
@@ -43,6 +44,9 @@ def test_a_day_with_the_walkthrough(walkthrough: Project) -> None:
 
     # State: nothing in plaintext, providers by reference.
     assert not [value for value in SECRETS.values() if value in project.state()]
+    references = re.findall(r'"__provider": "([^"]*)"', project.state())
+    assert len(references) >= 9
+    assert max(map(len, references)) < 100
     assert project.steps() == set()
 
     # An edit of what we do not declare shows nothing.
@@ -119,6 +123,9 @@ def test_a_day_with_the_walkthrough(walkthrough: Project) -> None:
     # Its removal decommissions exactly that tenant.
     (tenants / "beta.yaml").unlink()
     assert project.changes() == {("delete", "Tenant", "beta"), ("delete", "Application", "beta-cert-manager")}
+    status = project.run("fleet", "status", "--stack", "walkthrough", check=False)
+    assert "beta: not in the definition" in status
+    assert status.endswith("exit code 2")
     project.up()
     assert client.get(beta) is None
     assert data_of(client.get(TENANT))["status"]["phase"] == "Ready"

@@ -23,14 +23,19 @@ from fleet.definition.model import (
     Owner,
     Parameter,
 )
+from fleet.definition.places import Keys
+from fleet.definition.spot import Spot
 from fleet.errors import Location
 
 
 def located(file: str) -> Locate:
-    """Return a Locate that answers every path with one line per path, so that tests can tell places apart."""
+    """Return a Locate that answers every path with one line per path, so that tests can tell places apart.
 
-    def locate(path: tuple[str | int, ...], *, key: bool = False) -> Location | None:
-        return Location(file, len(path) + 1, 1, 1, "/".join(map(str, path)))
+    It knows no text, so no place inside one.
+    """
+
+    def locate(path: Keys, *, key: bool = False, at: Spot | None = None) -> Location | None:
+        return None if at else Location(file, len(path) + 1, 1, 1, "/".join(map(str, path)))
 
     return locate
 

@@ -449,6 +449,19 @@ def test_good_values_pass_the_charts_schema(tmp_path, reference):
     assert [problem.message for problem in result.problems] == []
 
 
+def test_password_parameter_with_a_bad_substitution_is_masked(tmp_path):
+    """What a password holds is in no report about itself either, on whichever of its lines."""
+    text = "parameters:\n        password: |\n          hunter1\n          hunter2 ${nobody}"
+    tenant = TENANT.replace(
+        '{name: monitoring, parameters: {version: "$${literal}"}}', f"name: monitoring\n      {text}"
+    )
+
+    report = format_report(problems(tmp_path, tenant))
+
+    assert "unknown-substitution" in report
+    assert "hunter" not in report
+
+
 def test_password_parameters_are_masked(tmp_path):
     """The value of a password parameter is in no report, even one of another mistake on its line."""
     tenant = TENANT.replace('{version: "$${literal}"}', "{password: hunter2, vrsion: x}")

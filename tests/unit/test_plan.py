@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fleet import names
 from fleet.definition.fleet import ControlPlaneCluster, Fleet, Project
 from fleet.definition.model import Credential, Owner, Parameter
+from fleet.desired.checks import written
 from fleet.desired.objects import Desired, credential_mark
 from fleet.desired.plan import plan
 from fleet.desired.writer import to_yaml, write
@@ -591,8 +592,8 @@ def test_cluster_annotations_cannot_be_known():
     assert problem.help == "make it a parameter of the template"
 
 
-def test_place_of_a_short_text_is_exact():
-    """Where the line shows the text, the caret is under the action."""
+def test_place_that_no_file_shows_is_given_in_words():
+    """Without an exact place the problem stands at the whole text, and the message says where in it."""
     problem = only_problem(with_template("{{ nope }}", uses=0))
 
     assert problem.location is not None
@@ -615,9 +616,35 @@ def test_helm_values_that_are_no_yaml_name_the_tenant():
     problem = only_problem(of)
 
     assert problem.code == "rendered-values"
-    assert problem.message.startswith(
-        "`app` of tenant `bad`: `helm.values` is not valid once rendered: line 1, column"
+    assert problem.message == (
+        "`app` of tenant `bad`: `helm.values` is not valid once rendered: "
+        "mapping values are not allowed in this context (line 1, column 5 of the rendered text)"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "result", "place", "where", "reason"),
+    [
+        ("a: 1\nb: c: d\n", "a: 1\nb: c: d\n", (2, 5), (2, 5), "a text without actions is its own result"),
+        ("a: {{ .x }} # y", "a: 1: 2 # y", (1, 5), (1, 4), "what an action inserts is the action's"),
+        ("a: {{ .x }} : y", "a: 12 : y", (1, 7), (1, 13), "what stands after it moved along"),
+        ("a: {{ .x }}\nb: {", "a: 1\nb: {", (2, 4), (2, 4), "each line by itself"),
+        (
+            "{{- range .x }}\n{{ . }}\n{{- end }}",
+            "\na\nb: c: d",
+            (3, 5),
+            None,
+            "a loop makes lines of its own",
+        ),
+        ("{{- if .x }}\na: 1\n{{ end }}b", "a: 1\n\nb", (2, 1), None, "a trimmed line shifts those below"),
+        ("a: {{ .x\n}}\nb: c: d", "a: 1\nb: c: d\n", (2, 5), None, "an action over several lines"),
+    ],
+)
+def test_place_of_a_result_in_its_template(text, result, place, where, reason):
+    """A place of what was rendered is one of the template as long as their lines are the same ones."""
+    spot = written(text, result, *place)
+
+    assert (spot and (spot.line, spot.column)) == where, reason
 
 
 def test_helm_values_that_are_no_map():

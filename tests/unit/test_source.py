@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fleet.definition.places import Layers, View
 from fleet.definition.source import parse, parse_value
+from fleet.definition.spot import Spot
 from fleet.definition.text import Source
 from fleet.errors import Severity
 
@@ -69,6 +72,52 @@ def test_locate_finds_the_span_of_values_and_keys(path, key, where):
     location = document(text).locate(path, key=key)
 
     assert (location.line, location.column, location.length) == where
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "reason"),
+    [
+        ("a: x HERE y\n", (1, 6, 6), "plain"),
+        ("a: 'x HERE y'\n", (1, 7, 6), "the quotes are not part of the text"),
+        ('a: "x HERE y" # z\n', (1, 7, 6), "nor is a comment"),
+        ("a: |\n  x\n  HERE\nb: 1\n", (3, 3, 4), "a block keeps its lines"),
+        ("a: |2-\n\n    x\n\n   y HERE\nb: 1\n", (5, 6, 4), "empty and deeper lines of a block"),
+        ("a:\n- >-\n  x\n  y HERE z\n", (4, 5, 6), "a folded line stands where it was written"),
+        ("a: x\n  y HERE z\n", (2, 5, 6), "and so does that of a plain text"),
+        ("a: 'x\n\n  y HERE'\n", (3, 5, 4), "or a quoted one"),
+        ('a: "HERE \\t"\n', (1, 5, 7), "an escape after the place does no harm"),
+        ('a: "\\t HERE"\n', None, "one before it does"),
+        ("a: 'it''s HERE'\n", None, "a doubled quote is an escape"),
+        ("a: &x HERE\n", None, "an anchor stands before the text"),
+    ],
+)
+def test_place_inside_a_text(text, where, reason):
+    """A place inside a text is found where the file shows it as it is, and nowhere else."""
+    found = document(text)
+    path = ("a", 0) if isinstance(found.data["a"], list) else ("a",)
+    value = str(found.data["a"][0] if len(path) > 1 else found.data["a"])
+    start = value.index("HERE")
+
+    location = found.locate(path, at=replace(Spot.of(value, start, start + 4), length=0))
+
+    assert (location and (location.line, location.column, location.length)) == where, reason
+
+
+@pytest.mark.parametrize(("text", "where"), [("a: |\n  x\n  yz\n\nb: 1\n", (3, 5, 1)), ("a: x\n", (1, 5, 1))])
+def test_end_of_a_text_is_the_end_of_its_last_line(text, where):
+    """What is missing at the end of a text is missed there, not on the line after it."""
+    found = document(text)
+    value = found.data["a"]
+
+    location = found.locate(("a",), at=Spot(value, value.count("\n") + 1, 9))
+
+    assert location is not None
+    assert (location.line, location.column, location.length) == where
+
+
+def test_place_inside_another_text_is_nowhere():
+    """A place counts in the text as it was written, not in what became of it."""
+    assert document("a: x\n").locate(("a",), at=Spot("y", 1, 1)) is None
 
 
 def test_positions_go_on_after_a_syntax_error():
