@@ -44,7 +44,10 @@ class ApiError(Exception):
 
 
 class Api:
-    """Requests to one endpoint, with one kept connection for each thread; a context manager that closes them."""
+    """Requests to one endpoint, with one kept connection for each thread; a context manager that closes them.
+
+    Without a `manager` it is no Kubernetes API.
+    """
 
     def __init__(self, endpoint: Endpoint, manager: str = "fleet-sandbox") -> None:
         self.endpoint = endpoint
@@ -65,8 +68,11 @@ class Api:
             self._open.pop().close()
 
     def request(self, method: str, path: str, body: Any = None, patch: str = "merge", **query: Any) -> Any:
-        """Return the JSON (or text) of the answer; raise `ApiError` unless it is a success."""
-        if method != "GET":
+        """Return the JSON (or text) of the answer; raise `ApiError` unless it is a success.
+
+        The body is sent as JSON, bytes as they are: `apply` takes YAML, too.
+        """
+        if method != "GET" and self._manager:
             query.setdefault("fieldManager", self._manager)
         content = PATCH_TYPES[patch] if method == "PATCH" else "application/json"
         response = self._send(method, path, query, body, content)
@@ -108,7 +114,7 @@ class Api:
     def _send(
         self, method: str, path: str, query: Mapping[str, Any], body: Any, content: str
     ) -> http.client.HTTPResponse:
-        data = None if body is None else json.dumps(body).encode()
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers = self._headers() | ({} if data is None else {"Content-Type": content})
         target = _target(self.endpoint, path, query)
         kept: http.client.HTTPSConnection | None = self._kept.__dict__.pop("connection", None)

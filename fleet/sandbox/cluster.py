@@ -1,7 +1,7 @@
 """A control plane: real etcd and real kube-apiserver, on 127.0.0.1 only.
 
-Several API servers can share one etcd, each under its own prefix and so a cluster of its own. Nothing runs beside
-them: no controller manager, no nodes. Whoever wants kinds installed does it with a client.
+Several API servers can share one etcd, each under its own prefix and so a cluster of its own: `ControlPlane.tenant`.
+Nothing runs beside them: no controller manager, no nodes. Whoever wants kinds installed does it with a client.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ import csv
 import http.client
 import io
 import json
+import re
 import secrets
+import shutil
+import ssl
 import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -30,6 +34,8 @@ ADMIN: Final = "admin"
 READY_SECONDS: Final = 60.0
 ATTEMPTS: Final = 3
 TOOLS: Final = ("etcd", "kube-apiserver")
+ETCD_SECONDS: Final = 10.0
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def write_kubeconfig(path: Path, contexts: Mapping[str, Endpoint]) -> Path:
@@ -62,12 +68,15 @@ class ControlPlane:
     """One etcd and one kube-apiserver with their data in a folder; a context manager for tests.
 
     `users` are further users with a token each, by name, with their groups (RBAC decides what they may do); `admin`
-    always exists. `tools` are the binaries' paths, by default those that `toolchain.ensure` finds or builds.
+    always exists. `tools` are the binaries' paths, by default those that `toolchain.ensure` finds or builds. With
+    `etcd_of` there is no etcd of its own: it is a cluster in another one's, under its `prefix`.
     """
 
     folder: Path
     users: Mapping[str, Sequence[str]] = field(default_factory=dict)
     tools: Mapping[str, Path] | None = None
+    etcd_of: ControlPlane | None = None
+    prefix: str = "/control-plane"
 
     def __post_init__(self) -> None:
         """Make the folder's path absolute: the processes have a working directory of their own."""
@@ -106,8 +115,26 @@ class ControlPlane:
     @property
     def running(self) -> bool:
         """Return whether both processes are there."""
-        found = [self.processes.find(name) for name in TOOLS]
+        found = [self.processes.find(name) for name in self._names]
         return all(process is not None and process.running for process in found)
+
+    def tenant(self, name: str) -> ControlPlane:
+        """Return a tenant's cluster of that name, started or not: an API server on this one's etcd.
+
+        It has a folder, an authority and tokens of its own; `remove` takes it away with all its objects.
+        """
+        # It becomes a folder and a part of a key.
+        if not _NAME.fullmatch(name):
+            raise SandboxError(
+                f"`{name}` cannot be the name of a cluster: use lower case letters, digits and `-`"
+            )
+        return ControlPlane(
+            self.folder / "tenants" / name, tools=self.tools, etcd_of=self, prefix=f"/tenants/{name}"
+        )
+
+    def tenants(self) -> list[ControlPlane]:
+        """Return the tenants' clusters that there are, running or not, by name."""
+        return [self.tenant(path.name) for path in sorted((self.folder / "tenants").glob("*/"))]
 
     def start(self) -> Self:
         """Start what does not run yet and return when the API server is ready."""
@@ -116,7 +143,8 @@ class ControlPlane:
         for attempt in range(1, ATTEMPTS + 1):
             self._choose_ports()
             try:
-                self.processes.start("etcd", [tools["etcd"], *self._etcd_flags()])
+                if self.etcd_of is None:
+                    self.processes.start("etcd", [tools["etcd"], *self._etcd_flags()])
                 self.processes.start("kube-apiserver", [tools["kube-apiserver"], *self._apiserver_flags()])
                 self._wait_ready()
                 break
@@ -132,8 +160,46 @@ class ControlPlane:
         return self
 
     def stop(self) -> None:
-        """Stop both processes and return when they are gone; the data stays."""
-        self.processes.stop(reversed(TOOLS))
+        """Stop both processes, after those of its tenants, and return when they are gone; the data stays."""
+        for tenant in self.tenants():
+            tenant.stop()
+        self.processes.stop(reversed(self._names))
+
+    def remove(self) -> None:
+        """Stop it and remove its folder and, out of the etcd of another, all its objects.
+
+        Raises:
+            SandboxError: the control plane whose etcd holds its objects does not run.
+        """
+        if self.etcd_of is not None and not self.etcd_of.running:
+            raise SandboxError(f"the objects of `{self.folder.name}` cannot be removed: its etcd is down")
+        self.stop()
+        if self.etcd_of is not None:
+            self.etcd_of._forget(self.prefix)  # noqa: SLF001  # it is one of the same class
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return TOOLS if self.etcd_of is None else TOOLS[1:]
+
+    def _forget(self, prefix: str) -> None:
+        """Remove every key below a prefix from etcd."""
+        pair = self.authority.issue("kube-apiserver-etcd-client")
+        context = ssl.create_default_context(cafile=str(self.authority.certificate))
+        context.load_cert_chain(pair.certificate, pair.key)
+        # `0` is what follows `/`: the range ends after the last key below the prefix.
+        ends = {"key": f"{prefix}/", "range_end": f"{prefix}0"}
+        body = json.dumps({name: b64encode(end.encode()).decode() for name, end in ends.items()})
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self._ports["etcd"], context=context, timeout=ETCD_SECONDS
+        )
+        with closing(connection):
+            connection.request("POST", "/v3/kv/deleterange", body)
+            answer = connection.getresponse()
+            if answer.status != HTTPStatus.OK:
+                raise SandboxError(
+                    f"etcd did not remove `{prefix}`: {answer.read().decode(errors='replace')}"
+                )
 
     def _etcd_flags(self) -> list[str]:
         pair = self.authority.issue("etcd")
@@ -164,12 +230,13 @@ class ControlPlane:
 
     def _apiserver_flags(self) -> list[str]:
         pair = self.authority.issue("kube-apiserver")
-        client = self.authority.issue("kube-apiserver-etcd-client")
+        etcd = self.etcd_of or self
+        client = etcd.authority.issue("kube-apiserver-etcd-client")
         signing, verifying = self.authority.signing_key("service-accounts")
         flags = {
-            "etcd-servers": f"https://127.0.0.1:{self._ports['etcd']}",
-            "etcd-prefix": "/control-plane",
-            "etcd-cafile": self.authority.certificate,
+            "etcd-servers": f"https://127.0.0.1:{etcd._ports['etcd']}",  # noqa: SLF001  # it is one of the same class
+            "etcd-prefix": self.prefix,
+            "etcd-cafile": etcd.authority.certificate,
             "etcd-certfile": client.certificate,
             "etcd-keyfile": client.key,
             "bind-address": "127.0.0.1",
@@ -220,7 +287,9 @@ class ControlPlane:
         known: dict[str, int] = {}
         with suppress(FileNotFoundError):
             known = json.loads((self.folder / "ports.json").read_text())
-        for process, names in {"etcd": ("etcd", "peer"), "kube-apiserver": ("apiserver",)}.items():
+        ports = {"etcd": ("etcd", "peer"), "kube-apiserver": ("apiserver",)}
+        for process in self._names:
+            names = ports[process]
             found = self.processes.find(process)
             if found is None or not found.running:
                 known |= {name: free_port(known.get(name, 0)) for name in names}
@@ -230,7 +299,7 @@ class ControlPlane:
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while not self._ready():
-            for name in TOOLS:
+            for name in self._names:
                 found = self.processes.find(name)
                 if found is None or not found.running:
                     tail = self.processes.tail(name)

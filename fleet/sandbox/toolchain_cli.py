@@ -19,7 +19,11 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Names = Annotated[list[str] | None, typer.Argument(help=f"Any of: {', '.join(TOOLS)}. All when left out.")]
+_ON_DEMAND = ", ".join(name for name, tool in TOOLS.items() if tool.on_demand)
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(help=f"Any of: {', '.join(TOOLS)}. All but {_ON_DEMAND} when left out."),
+]
 
 
 @app.command()
@@ -32,11 +36,11 @@ def build(names: Names = None) -> None:
 @app.command("list")
 def list_tools() -> None:
     """Show each program: its version, where it comes from (PATH, KUBEBUILDER_ASSETS, built) and its path."""
-    for name, found in Toolchain().locate().items():
+    for name, found in Toolchain().locate(TOOLS).items():
         version, origin, path = ("-", found.origin, found.path) if found else ("-", "missing", "")
         if found is None or found.origin == "built":
             version = TOOLS[name].version
-        typer.echo(f"{name:<24}{version:<10}{origin:<20}{path}".rstrip())
+        typer.echo(f"{name:<24}{version:<12}{origin:<20}{path}".rstrip())
 
 
 @app.command()

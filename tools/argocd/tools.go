@@ -1,0 +1,8 @@
+//go:build tools
+
+// Package tools pins what is built here; it is never compiled.
+package tools
+
+import (
+	_ "github.com/argoproj/argo-cd/v3/cmd"
+)
