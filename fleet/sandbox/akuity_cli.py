@@ -36,7 +36,7 @@ Folder = Annotated[
 
 
 def _stand_in(folder: Path | None) -> AkuityProcess:
-    return AkuityProcess(folder or Sandbox.default().folder / "akuity")
+    return AkuityProcess(folder) if folder else Sandbox.default().akuity
 
 
 @contextmanager

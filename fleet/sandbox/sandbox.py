@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from fleet.names import DEFAULT_PLATFORM_NAMESPACE, DEFAULT_PROJECT_PREFIX, LOCAL_CLUSTER
 from fleet.sandbox import crds, toolchain
+from fleet.sandbox.akuity.process import AkuityProcess
 from fleet.sandbox.api import Api, ApiError, Endpoint
 from fleet.sandbox.certificates import write_private
 from fleet.sandbox.cluster import ControlPlane, write_kubeconfig
@@ -135,11 +136,17 @@ class Sandbox:
         self._say(f"the sandbox in {self.folder} {state}")
         return self
 
+    @property
+    def akuity(self) -> AkuityProcess:
+        """Return the Akuity API stand-in of this sandbox, which is started and stopped apart, and goes with it."""
+        return AkuityProcess(self.folder / "akuity")
+
     def down(self, *, keep_data: bool = False) -> None:
         """Stop every process and remove the folder, or keep its data for the next `up`."""
         if not self.folder.exists():
             return
         with self._locked():
+            self.akuity.stop(keep_data=keep_data)
             self.processes.stop(reversed(PROCESSES))
             if not keep_data:
                 self._remove()

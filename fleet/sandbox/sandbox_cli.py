@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fleet.sandbox.akuity_cli import app as akuity_app
 from fleet.sandbox.api import ApiError
 from fleet.sandbox.controller import AWAY, collection
 from fleet.sandbox.reconcile import APPLICATION, DELAY, FAIL, PAUSE, TENANT
@@ -29,6 +30,9 @@ app = typer.Typer(
     help="A control plane on this machine: etcd, kube-apiserver and a platform stand-in.",
     no_args_is_help=True,
     add_completion=False,
+)
+app.add_typer(
+    akuity_app, name="akuity", help="A stand-in for the Akuity API; no part of the fleet uses it yet."
 )
 
 

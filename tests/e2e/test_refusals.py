@@ -39,8 +39,11 @@ def refusal(project: Project, *command: str, of: str = "Stack") -> str:
     }
     (text,) = [text for resource, text in said.items() if of in resource]
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
-    text = text.replace(str(project.folder), "PROJECT")
-    return "\n".join(line.rstrip() for line in text.splitlines()).strip() + "\n"
+    # Whether the engine says a failure of the preview once or twice depends on which of its parts is faster.
+    text = text.replace(str(project.folder), "PROJECT").replace("Preview failed: ", "")
+    parts = re.split(r"^ *(?=error: )", text, flags=re.MULTILINE)
+    said_once = dict.fromkeys(part.strip() for part in parts if part.strip())
+    return "\n".join(line.rstrip() for line in "\n    ".join(said_once).splitlines()) + "\n"
 
 
 def test_a_run_that_cannot_be_carried_out_says_why_and_changes_nothing(

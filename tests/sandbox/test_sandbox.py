@@ -102,7 +102,9 @@ def test_two_ups_at_once_start_one_sandbox(own: Sandbox):
 
 def test_interrupted_up_leaves_nothing(own: Sandbox):
     """Ctrl-C while it starts stops what has been started."""
-    code = "import sys; from fleet.sandbox.sandbox_cli import app; app(sys.argv[1:])"
+    # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
+    listen = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}; from fleet.sandbox.sandbox_cli import app; app(sys.argv[1:])"
     child = subprocess.Popen(
         [sys.executable, "-c", code, "up", "--dir", str(own.folder)],
         stderr=subprocess.PIPE,
@@ -117,6 +119,19 @@ def test_interrupted_up_leaves_nothing(own: Sandbox):
 
     assert child.returncode != 0
     assert started
+    assert not [pid for pid in started if exists(pid)]
+    assert not own.folder.exists()
+
+
+def test_down_takes_the_akuity_stand_in_along(own: Sandbox):
+    """What was started in the sandbox's folder apart from it is not left behind."""
+    own.up(FAST)
+    own.akuity.start()
+    started = [process.pid for process in (*own.processes.all(), *own.akuity.processes.all())]
+
+    own.down()
+
+    assert len(started) == 5
     assert not [pid for pid in started if exists(pid)]
     assert not own.folder.exists()
 
