@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleet import names
 from fleet.definition.fleet import ControlPlaneCluster, Fleet
-from fleet.desired.objects import Desired, manifest
+from fleet.desired.objects import Desired, acknowledged, manifest
 from fleet.names import Kind
 
 
@@ -22,6 +22,7 @@ def render_cluster(cluster: ControlPlaneCluster, fleet: Fleet) -> Desired:
                 spec={"argoCD": {"enabled": True, "connector": cluster.connector}},
             ),
             "adopt": cluster.adopt.value,
+            **acknowledged(cluster),
         },
         depends_on=((Kind.CONNECTOR, cluster.connector),) if declared else (),
     )

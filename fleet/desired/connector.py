@@ -7,7 +7,7 @@ from typing import Any
 from fleet import names
 from fleet.definition.fleet import Connector
 from fleet.definition.model import Akuity, ConnectorSpec
-from fleet.desired.objects import Desired, live_annotations, manifest
+from fleet.desired.objects import Desired, acknowledged, live_annotations, manifest
 from fleet.names import Kind
 
 
@@ -16,8 +16,6 @@ def render_connector(connector: Connector, namespace: str) -> Desired:
     annotations = live_annotations(connector)
     if connector.spec.display_name is not None:
         annotations[names.DISPLAY_NAME_ANNOTATION] = connector.spec.display_name
-    given = connector.annotations.get(names.ACKNOWLEDGE_ANNOTATION, "")
-    acknowledged = [change.strip() for change in given.split(",") if change.strip()]
     secret = manifest(
         "v1",
         "Secret",
@@ -33,7 +31,7 @@ def render_connector(connector: Connector, namespace: str) -> Desired:
             "manifest": {**secret, "type": "Opaque"},
             "data": render_data(connector.spec),
             "adopt": connector.adopt.value,
-            **({"acknowledge": acknowledged} if acknowledged else {}),
+            **acknowledged(connector),
         },
     )
 

@@ -73,6 +73,13 @@ def live_annotations(entry: Entry) -> dict[str, str]:
     return {key: value for key, value in entry.annotations.items() if key not in ours}
 
 
+def acknowledged(entry: Entry) -> dict[str, list[str]]:
+    """Return the property of the changes that an entry acknowledges, nothing where it acknowledges none."""
+    given = entry.annotations.get(names.ACKNOWLEDGE_ANNOTATION, "")
+    changes = [change.strip() for change in given.split(",") if change.strip()]
+    return {"acknowledge": changes} if changes else {}
+
+
 def plain(data: Any) -> Any:
     """Return a copy of JSON data in plain dicts and lists."""
     if isinstance(data, Mapping):

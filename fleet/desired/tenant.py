@@ -8,7 +8,7 @@ from typing import Any
 from fleet import names
 from fleet.definition.fleet import Application, Fleet, Tenant
 from fleet.definition.model import Chart, Owner
-from fleet.desired.objects import Desired, live_annotations, manifest, plain
+from fleet.desired.objects import Desired, acknowledged, live_annotations, manifest, plain
 from fleet.desired.template import live_name
 from fleet.desired.values import application_parameters
 from fleet.names import Kind
@@ -40,6 +40,7 @@ def render_tenant(tenant: Tenant, fleet: Fleet, project_prefix: str) -> Desired:
             "manifest": instance,
             "values": render_values(tenant, fleet),
             "adopt": tenant.adopt.value,
+            **acknowledged(tenant),
         },
         depends_on=depends_on(tenant, fleet),
         tenant=tenant.name,

@@ -219,6 +219,22 @@ def declared(props: Mapping[str, Any]) -> Bag:
     return {key: _plain(value) for key, value in props.items() if key != _PROVIDER_KEY}
 
 
+def refuse_unacknowledged(
+    news: Bag, what: str, key: str, written: str, wanted: str, consequence: str
+) -> None:
+    """Refuse a change with consequences beyond its object, unless the definition acknowledges this very change.
+
+    `written` is what this stack wrote last: the repair of a hand edit is no change of the definition.
+    """
+    change = f"{key}={wanted}"
+    if written == wanted or change in (news.get("acknowledge") or ()):
+        return
+    raise Refused(
+        f"{what}: changing its {key} from `{written}` to `{wanted}` {consequence}",
+        f"acknowledge it with the annotation `{names.ACKNOWLEDGE_ANNOTATION}: {change}` of the document",
+    )
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

@@ -6,15 +6,30 @@ from typing import ClassVar
 
 from fleet import names
 from fleet.clients.kubernetes import Manifest, Ref, labels_of
-from fleet.providers.base import Bag, ObjectProvider
+from fleet.providers.base import Bag, ObjectProvider, refuse_unacknowledged
 from fleet.providers.session import Refused, Session
 from fleet.providers.usage import users_of_cluster, wait_unused
 
 
 class ControlPlaneClusterProvider(ObjectProvider):
-    """Owns `spec.argoCD` and the mark of one Cluster; releasing them is what deletion means here."""
+    """Owns `spec.argoCD` and the mark of one Cluster; releasing them is what deletion means here.
+
+    `registration` is the connector that the block was written with.
+    """
 
     keys: ClassVar[tuple[str, ...]] = ("manifest", "owner")
+    carried: ClassVar[tuple[str, ...]] = ("mark", "registration")
+
+    def allow(self, olds: Bag, news: Bag) -> None:
+        """Refuse another connector unasked: every host application goes with the old one."""
+        if written := olds.get("registration"):
+            what = f"control plane cluster `{news['manifest']['metadata']['name']}`"
+            consequence = "makes the platform delete all host applications on it before it registers it anew"
+            refuse_unacknowledged(news, what, "connector", written, connector_of(news), consequence)
+
+    def outputs(self, bag: Bag, written: Manifest) -> Bag:
+        """Return the connector of the write."""
+        return {**super().outputs(bag, written), "registration": connector_of(bag)}
 
     def admit(self, bag: Bag, live: Manifest) -> bool:
         """Take an unset block; adopt or refuse one that somebody set, as for whole objects."""
@@ -43,3 +58,8 @@ class ControlPlaneClusterProvider(ObjectProvider):
         current.kubernetes.apply(
             {"apiVersion": names.PLATFORM_API_VERSION, "kind": "Cluster", "metadata": metadata}
         )
+
+
+def connector_of(bag: Bag) -> str:
+    """Return the connector that a bag declares."""
+    return str(bag["manifest"]["spec"]["argoCD"]["connector"])

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from fleet import names
 from fleet.clients.kubernetes import Manifest, Ref
-from fleet.providers.base import Bag, ObjectProvider
+from fleet.providers.base import Bag, ObjectProvider, refuse_unacknowledged
 from fleet.providers.projection import ABSENT, project
-from fleet.providers.session import Refused, Session
+from fleet.providers.session import Session
 from fleet.providers.usage import users_of_connector, wait_unused
 
 # With another value the platform removes every tenant of the connector from Argo CD and registers it anew.
@@ -35,15 +35,10 @@ class ConnectorProvider(ObjectProvider):
         written, wanted = olds.get("registration"), news.get("data")
         if not isinstance(written, Mapping) or not isinstance(wanted, Mapping):
             return
+        what = f"connector `{news['manifest']['metadata']['name']}`"
+        consequence = "makes the platform register every tenant of it anew, with all its applications"
         for key in REGISTERING_KEYS:
-            change = f"{key}={wanted.get(key, '')}"
-            if written.get(key, "") != wanted.get(key, "") and change not in (news.get("acknowledge") or ()):
-                raise Refused(
-                    f"connector `{news['manifest']['metadata']['name']}`: changing {key} from"
-                    f" `{written.get(key, '')}` to `{wanted.get(key, '')}` makes the platform register every tenant of"
-                    " this connector anew, with all its applications",
-                    f"acknowledge it with the annotation `fleet/acknowledge: {change}` on the Connector",
-                )
+            refuse_unacknowledged(news, what, key, written.get(key, ""), wanted.get(key, ""), consequence)
 
     def encode(self, bag: Bag) -> Manifest:
         """Return the Secret."""

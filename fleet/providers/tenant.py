@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from fleet import names
 from fleet.clients.kubernetes import Manifest
 from fleet.clients.values import format_values, parse_values
-from fleet.providers.base import Bag, ObjectProvider
+from fleet.providers.base import Bag, ObjectProvider, refuse_unacknowledged
 from fleet.providers.session import Refused, Session, wait_until
 
 
@@ -18,14 +18,14 @@ class TenantProvider(ObjectProvider):
 
     `nulls` are the places of its nulls (which unset a chart's default): Pulumi drops nulls from property bags.
     `revision` tells the readiness gate that this tenant was written: minted by writes alone, so that edits by others
-    do not look like ours.
+    do not look like ours. `registration` is the connector that it was written with.
     """
 
     keys: ClassVar[tuple[str, ...]] = ("manifest", "values", "nulls", "owner")
-    carried: ClassVar[tuple[str, ...]] = ("mark", "revision")
+    carried: ClassVar[tuple[str, ...]] = ("mark", "revision", "registration")
 
     def allow(self, olds: Bag, news: Bag) -> None:
-        """Refuse what would replace a tenant, and with it everything that runs in it."""
+        """Refuse what would replace a tenant with all that runs in it, or take its applications away unasked."""
         for what, path in _FIXED.items():
             old, new = _at(olds.get("manifest"), path), _at(news.get("manifest"), path)
             if old is not None and new is not None and old != new:
@@ -34,6 +34,12 @@ class TenantProvider(ObjectProvider):
                     f" `{new}` without deleting the tenant and everything in it",
                     "remove the tenant and add it again, as two steps; or give the other tenant another name",
                 )
+        if written := olds.get("registration"):
+            what = f"tenant `{_at(news.get('manifest'), ('metadata', 'name'))}`"
+            consequence = (
+                "makes the platform delete its applications with their workloads before it registers it anew"
+            )
+            refuse_unacknowledged(news, what, "connector", written, _at(news, _CONNECTOR) or "", consequence)
 
     def encode(self, bag: Bag) -> Manifest:
         """Return the VirtualClusterInstance with vcluster.yaml as text."""
@@ -58,7 +64,8 @@ class TenantProvider(ObjectProvider):
         """Return the revision of the write."""
         metadata = written["metadata"]
         revision = f"{metadata['uid']}/{metadata.get('generation') or metadata.get('resourceVersion')}"
-        return {**super().outputs(bag, written), "revision": revision}
+        registration = _at(bag, _CONNECTOR) or ""
+        return {**super().outputs(bag, written), "revision": revision, "registration": registration}
 
     def after_delete(self, current: Session, live: Manifest) -> None:
         """Wait until the tenant is gone, within the time that all deletions of this run share.
@@ -105,6 +112,7 @@ def with_nulls(data: Any, nulls: Iterable[str]) -> Any:
     return filled
 
 
+_CONNECTOR = ("values", "integrations", "argoCD", "connector")
 _FIXED: Mapping[str, tuple[str, ...]] = {
     "name": ("metadata", "name"),
     "namespace": ("metadata", "namespace"),

@@ -81,6 +81,20 @@ def test_the_block_stays_while_something_runs_on_the_cluster(platform: Platform,
     assert platform.get(Ref.of(bag["manifest"]))["spec"]["argoCD"]["enabled"] is True
 
 
+def test_another_connector_is_acknowledged_in_the_definition(platform: Platform) -> None:
+    """Every host application goes with the old connector: that very change has to be agreed to."""
+    bag = prepare(CASES["ControlPlaneCluster"], platform)
+    created = PROVIDER.create(copy.deepcopy(bag))
+    changed = copy.deepcopy(bag)
+    changed["manifest"]["spec"]["argoCD"]["connector"] = "elsewhere"
+
+    with pytest.raises(Refused, match="fleet/acknowledge: connector=elsewhere"):
+        PROVIDER.diff(created.id, created.outs or {}, changed)
+
+    agreed = {**changed, "acknowledge": ["connector=elsewhere"]}
+    assert PROVIDER.diff(created.id, created.outs or {}, agreed).changes is True
+
+
 def test_tenants_without_host_applications_do_not_hold_the_block(platform: Platform) -> None:
     """What runs inside of a tenant is registered by itself."""
     bag = prepare(CASES["ControlPlaneCluster"], platform)

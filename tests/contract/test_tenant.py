@@ -123,6 +123,24 @@ def test_a_change_that_would_replace_a_tenant_is_refused(
         PROVIDER.diff("id", bag, changed)
 
 
+@pytest.mark.parametrize("connector", ["elsewhere", ""], ids=["another", "none"])
+def test_another_connector_is_acknowledged_in_the_definition(platform: Platform, connector: str) -> None:
+    """The platform deletes a tenant's applications with the old connector: that very change has to be agreed to."""
+    bag = tenant(platform)
+    created = PROVIDER.create(copy.deepcopy(bag))
+    outs = created.outs or {}
+    changed = copy.deepcopy(bag)
+    changed["values"]["integrations"]["argoCD"]["connector"] = connector
+
+    with pytest.raises(Refused, match=f"fleet/acknowledge: connector={connector}"):
+        PROVIDER.diff(created.id, outs, changed)
+
+    agreed = {**changed, "acknowledge": [f"connector={connector}"]}
+    assert PROVIDER.diff(created.id, outs, agreed).changes is True
+    drifted = {**outs, "values": changed["values"]}
+    assert PROVIDER.diff(created.id, drifted, bag).changes is True
+
+
 def test_deletion_waits_until_the_tenant_is_gone(platform: Platform) -> None:
     """The verb returns after the platform has let go of the last finalizer."""
     bag = tenant(platform)
