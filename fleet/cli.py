@@ -25,7 +25,7 @@ from fleet.definition.load import load
 from fleet.definition.schema import schema as definition_schema
 from fleet.definition.source import parse_value
 from fleet.desired.objects import Plan
-from fleet.desired.plan import plan
+from fleet.desired.plan import asks_platform, plan
 from fleet.desired.writer import write
 from fleet.errors import (
     DefinitionError,
@@ -175,7 +175,7 @@ def status(
     source, values = source_of(folder, stack, assignments)
     definition, planned = sound_plan(source, values, quiet=True)
     client = Kubernetes.connect(kubeconfig, context)
-    if definition.spec.platform.project_prefix is None:
+    if asks_platform(definition):
         planned = plan(definition, project_prefix=client.project_prefix())
     live = fetch_status(client, definition.name, planned, mark_of(stack) if stack else None)
     if output is StatusFormat.JSON:
