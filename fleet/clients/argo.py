@@ -20,17 +20,16 @@ from urllib.parse import urlsplit
 
 from httpx2 import codes
 
+from fleet import names
 from fleet.clients.argocd import ArgoCDApi
 from fleet.clients.kubernetes import Kubernetes, Manifest, Ref, RemoteError, labels_of
 
-API_VERSION: Final = "argoproj.io/v1alpha1"
+API_VERSION: Final = names.ARGOCD_API_VERSION
 APPLICATION: Final = "Application"
 PROJECT: Final = "AppProject"
 CLUSTER: Final = "Cluster"
 
-# With it an application's objects go before it does.
-CASCADE_FINALIZER: Final = "resources-finalizer.argocd.argoproj.io"
-SECRET_TYPE_LABEL: Final = "argocd.argoproj.io/secret-type"
+SECRET_TYPE_LABEL: Final = "argocd.argoproj.io/secret-type"  # noqa: S105  # a label, no secret
 _MANAGED_BY: Final = {"managed-by": "argocd.argoproj.io"}
 # What the application controller puts on an application by itself; each may be followed by `/...`.
 CONTROLLER_FINALIZERS: Final = tuple(
@@ -49,7 +48,7 @@ _Labels = Mapping[str, str]
 
 
 class Argo(ABC):
-    """One Argo CD. `connector` is what messages call it, `server` where it is reached, `namespace` where it keeps its objects."""
+    """One Argo CD: `connector` in messages, reached at `server`, with its objects in `namespace`."""
 
     def __init__(self, server: str, connector: str, namespace: str) -> None:
         """Take what it is called."""
@@ -87,7 +86,9 @@ class Argo(ABC):
         """
 
     @abstractmethod
-    def delete_application(self, name: str, project: str, *, cascade: bool = True, uid: str | None = None) -> bool:
+    def delete_application(
+        self, name: str, project: str, *, cascade: bool = True, uid: str | None = None
+    ) -> bool:
         """Ask for an application's deletion; return False where it does not exist.
 
         With `cascade` its objects go first, and it stays until they are gone; else they stay behind.
@@ -187,7 +188,9 @@ class KubernetesArgo(Argo):
             self._kubernetes.patch(self._ref(APPLICATION, manifest["metadata"]["name"]), _nulls(foreign))
         return self._apply(manifest, live, force=force)
 
-    def delete_application(self, name: str, project: str, *, cascade: bool = True, uid: str | None = None) -> bool:
+    def delete_application(
+        self, name: str, project: str, *, cascade: bool = True, uid: str | None = None
+    ) -> bool:
         """Delete an application, with the finalizer that makes it cascade or without any of Argo CD's."""
         ref = self._ref(APPLICATION, name)
         live = self._kubernetes.get(ref)
@@ -196,8 +199,17 @@ class KubernetesArgo(Argo):
         uid = uid or live["metadata"]["uid"]
         found = live["metadata"].get("finalizers") or []
         deleting = live["metadata"].get("deletionTimestamp")
-        if cascade and not deleting and not any(_is_one_of(each, (CASCADE_FINALIZER,)) for each in found):
-            metadata = {"name": name, "namespace": self.namespace, "uid": uid, "finalizers": [CASCADE_FINALIZER]}
+        if (
+            cascade
+            and not deleting
+            and not any(_is_one_of(each, (names.ARGOCD_FINALIZER,)) for each in found)
+        ):
+            metadata = {
+                "name": name,
+                "namespace": self.namespace,
+                "uid": uid,
+                "finalizers": [names.ARGOCD_FINALIZER],
+            }
             named = {"apiVersion": API_VERSION, "kind": APPLICATION, "metadata": metadata}
             self._kubernetes.apply(named, manager=_CASCADE_MANAGER)
         if cascade:
@@ -235,7 +247,9 @@ class KubernetesArgo(Argo):
     def clusters(self, labels: _Labels | None = None) -> _Manifests:
         """Return all registered clusters with these labels, with their credentials."""
         wanted = {SECRET_TYPE_LABEL: "cluster", **(labels or {})}
-        return [_cluster_of(secret) for secret in self._kubernetes.list("v1", "Secret", self.namespace, wanted)]
+        return [
+            _cluster_of(secret) for secret in self._kubernetes.list("v1", "Secret", self.namespace, wanted)
+        ]
 
     def cluster(self, name: str) -> Manifest | None:
         """Return the cluster of that name; its Secret is named after its server, so that only a LIST finds it."""
@@ -322,7 +336,9 @@ class RestArgo(Argo):
         project = str((live.get("spec") or {}).get("project") or "default")
         return self._named(APPLICATION, self._api.update_application(replaced, project=project))
 
-    def delete_application(self, name: str, project: str, *, cascade: bool = True, uid: str | None = None) -> bool:
+    def delete_application(
+        self, name: str, project: str, *, cascade: bool = True, uid: str | None = None
+    ) -> bool:
         """Delete an application; one that took its name is left alone."""
         live = self.application(name, project)
         if live is None:
@@ -472,10 +488,10 @@ def undeclared_alternatives(
     manifest: Mapping[str, Any], live: Mapping[str, Any]
 ) -> Iterator[tuple[str, ...]]:
     """Yield the live fields beside which Argo CD would not read the one that the manifest declares."""
-    for path, names in ALTERNATIVES:
+    for path, fields in ALTERNATIVES:
         declared, shown = _at(manifest, path), _at(live, path)
-        if names & declared.keys():
-            yield from ((*path, name) for name in sorted(names - declared.keys()) if shown.get(name))
+        if fields & declared.keys():
+            yield from ((*path, field) for field in sorted(fields - declared.keys()) if shown.get(field))
 
 
 def _join(before: Any, wanted: Any, live: Any) -> Any:
@@ -510,8 +526,8 @@ def _at(value: Any, path: tuple[str, ...]) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _is_one_of(finalizer: str, names: tuple[str, ...]) -> bool:
-    return finalizer.partition("/")[0] in names
+def _is_one_of(finalizer: str, known: tuple[str, ...]) -> bool:
+    return finalizer.partition("/")[0] in known
 
 
 def _same(live: Manifest, uid: str | None, server: str) -> None:
@@ -539,7 +555,9 @@ def _selector(labels: _Labels | None) -> str:
 
 def _cluster_of(secret: Manifest) -> Manifest:
     """Return the cluster of a Secret."""
-    data = {key: b64decode(value).decode(errors="replace") for key, value in (secret.get("data") or {}).items()}
+    data = {
+        key: b64decode(value).decode(errors="replace") for key, value in (secret.get("data") or {}).items()
+    }
     metadata = secret["metadata"]
     labels = {key: value for key, value in labels_of(secret).items() if key != SECRET_TYPE_LABEL}
     annotations = {

@@ -1,4 +1,4 @@
-"""The API of Argo CD: applications, projects and clusters over REST, with time-outs, retries and errors in its own words.
+"""The API of Argo CD: applications, projects and clusters over REST, with time-outs, retries and its own words.
 
 No policy: it knows no ownership, no fleet and no Pulumi. Where there is access to its cluster, the Kubernetes API
 serves better (pages, server-side apply, plain 404s); this is the way where there is none, and the only one to Akuity.
