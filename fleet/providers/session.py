@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from fleet import names
 from fleet.clients.access import Access, authority_text
 from fleet.clients.akuity import Akuity, ApiKey, Instance
+from fleet.clients.akuity_clusters import AkuityClusters
 from fleet.clients.argo import Argo, KubernetesArgo, RestArgo
 from fleet.clients.argocd import ArgoCDApi
 from fleet.clients.kubernetes import Kubernetes, RemoteError
@@ -158,6 +159,18 @@ class Session:
 
         return self._once("instance", akuity, find)
 
+    def agents(self, akuity: Mapping[str, Any]) -> AkuityClusters:
+        """Return the clusters that are registered at the instance of a connector.
+
+        Raises:
+            Refused: the organization has no such instance.
+        """
+        return self._once(
+            "agents",
+            akuity,
+            lambda: AkuityClusters(self.akuity(akuity), self.instance(akuity), akuity["connector"]),
+        )
+
     def access(self, access: Mapping[str, Any], what: str) -> Access:
         """Return the API server and identity of an access; `what` is whose it is, in messages."""
         if "kubeconfig" in access:
@@ -212,9 +225,21 @@ class Session:
                 self._delete_deadline = time.monotonic() + self._delete_budget_s
             return self._delete_deadline
 
+    def polled(
+        self,
+        source: Source,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return a kind's objects in a system for a waiting thread: fresh, and shared with the other waiting ones."""
+        live = self.live_in(source)
+        return live.poll(api_version, kind, namespace, labels=labels, max_age_s=FIRST_PAUSE_S / 2)
+
     def objects(self, api_version: str, kind: str, namespace: str | None = None) -> list[dict[str, Any]]:
-        """Return a kind's live objects for a waiting thread: fresh, and shared with the other waiting ones."""
-        return self.live.poll(api_version, kind, namespace, max_age_s=FIRST_PAUSE_S / 2)
+        """Return a kind's objects in the control plane cluster for a waiting thread."""
+        return self.polled(self.kubernetes, api_version, kind, namespace)
 
 
 class _Connection:
