@@ -36,6 +36,9 @@ LOCAL_CLUSTER: Final = "loft-cluster"
 
 # Pulumi config namespace: `fleet:definition`, `fleet:values`, ... and the keys of `{config: KEY}` references.
 CONFIG_NAMESPACE: Final = "fleet"
+# Values of `fleet:waitFor`, in users' stack config and in state: what the gate waits for. The first is the default;
+# `tenants` is for a platform without Argo CD.
+WAIT_FOR: Final = ("applications", "tenants")
 
 MAX_NAME_LENGTH: Final = 63
 

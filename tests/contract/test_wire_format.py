@@ -65,5 +65,5 @@ def test_the_keys_that_are_compared_are_fixed() -> None:
         "ApplicationTemplateProvider": ("manifest", "owner"),
         "TenantProvider": ("manifest", "values", "nulls", "owner"),
         "ApplicationProvider": ("tenant", "name", "namespace", "cluster", "target", "request", "spec"),
-        "FleetReadyProvider": ("tenants", "digest", "observed", "notReady"),
+        "FleetReadyProvider": ("tenants", "sources", "waitFor", "digest", "observed", "notReady"),
     }
