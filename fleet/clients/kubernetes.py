@@ -62,6 +62,11 @@ class Kubernetes:
         """
         return cls(*open_client(kubeconfig, context, timeout_s), patience_s=patience_s)
 
+    @property
+    def which(self) -> str:
+        """Return what a user checks when the wrong objects are there."""
+        return f"context `{self.context}`"
+
     def __enter__(self) -> Self:
         return self
 

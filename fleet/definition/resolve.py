@@ -36,7 +36,7 @@ def resolve(
         _check_fleet(scope)
     tenants = unresolved.all()
     for tenant in tenants.values():
-        if tenant.project not in projects:
+        if tenant.project is not None and tenant.project not in projects:
             projects[tenant.project] = Project(
                 name=tenant.project, path=f"projects.{tenant.project}", locate=tenant.locate
             )

@@ -16,13 +16,24 @@ from fleet.errors import Problem
 from fleet.names import Kind
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A credential that a provider resolves itself: state holds where it comes from, and a new one changes nothing.
+
+    `program` puts its source into the bag: `{"config": KEY}`, `{"env": NAME}`, `{"file": PATH}`; only of a plain value
+    the value, as a secret.
+    """
+
+    credential: Credential
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
     """One object that should exist.
 
     `name` is the Pulumi logical name, unique within its kind. `properties` is the resource's property bag: plain JSON
-    data whose leaves may be `Credential` references, resolved by `program` alone. `depends_on` names earlier objects
-    of the plan. `tenant` is the tenant it belongs to, if any.
+    data whose leaves may be a `Credential`, resolved by `program`, or a `Reference`, which it hands on. `depends_on`
+    names earlier objects of the plan. `tenant` is the tenant it belongs to, if any.
     """
 
     kind: Kind
@@ -91,6 +102,8 @@ def plain(data: Any) -> Any:
 
 def credential_mark(value: Any) -> str:
     """Return the text that stands for a credential: where it comes from, `<config:argocdToken>`, never what it is."""
+    if isinstance(value, Reference):
+        value = value.credential
     if not isinstance(value, Credential):
         raise TypeError(f"{type(value).__name__} is not JSON data")
     for source in ("config", "env", "file"):
@@ -100,4 +113,13 @@ def credential_mark(value: Any) -> str:
     return "<value>"
 
 
-__all__ = ["Credential", "Desired", "Plan", "credential_mark", "live_annotations", "manifest", "plain"]
+__all__ = [
+    "Credential",
+    "Desired",
+    "Plan",
+    "Reference",
+    "credential_mark",
+    "live_annotations",
+    "manifest",
+    "plain",
+]
