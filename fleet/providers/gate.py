@@ -1,5 +1,8 @@
 """What the gate sees and when it gives up: every tenant at one look, by LISTs, whatever their number.
 
+Tenants and applications of the platform are read from there; with the direct delivery, applications from each Argo CD
+and agents from each Akuity.
+
 A failure that Argo CD does not try again is final at once. Of one that it does (an error of comparison, a degraded
 application), what was there before this run may be old news: it counts once Argo CD has looked again and says the same.
 """
@@ -16,7 +19,9 @@ from fleet import names
 from fleet.clients.kubernetes import Manifest, labels_of
 from fleet.providers.base import Bag
 from fleet.providers.session import Session
-from fleet.readiness.tenants import TenantState, Wanted, judge
+from fleet.readiness.agents import judge_agent
+from fleet.readiness.argo import judge_argo, written_at
+from fleet.readiness.tenants import Wanted, judge
 
 # With more namespaces than this, one LIST over the whole cluster is cheaper than one for each.
 FEW_NAMESPACES: Final = 4
@@ -96,47 +101,105 @@ def report(look: Look, elapsed_s: float, *, timed_out: bool) -> str:
 
 
 def look_at(current: Session, bag: Bag) -> Look:
-    """Return how the tenants of a gate's bag are."""
-    return _look_at_platform(current, bag)
+    """Return how the tenants of a gate's bag are.
+
+    Raises:
+        RemoteError: a LIST failed: nothing is known then.
+    """
+    now = datetime.now(UTC)
+    found = _Findings()
+    _look_at_platform(current, bag, found, now)
+    if bag.get("delivery") == "direct":
+        _look_at_applications(current, bag, found, now)
+        _look_at_agents(current, bag, found)
+    return found.look()
 
 
-def _look_at_platform(current: Session, bag: Bag) -> Look:
-    tenants: Mapping[str, Iterable[str]] = bag["tenants"]
+class _Findings:
+    """What was found of each tenant, in the order in which the tenants are first named."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, list[str]] = {}
+        self._failed: dict[tuple[str, str], Failure] = {}
+
+    def add(
+        self, tenant: str, waiting: Iterable[str] = (), failed: Mapping[str, Failure] | None = None
+    ) -> None:
+        """Take why a tenant is not ready, and what of it has failed; a tenant that is ready counts as well."""
+        reasons = self._reasons.setdefault(tenant, [])
+        reasons[:0] = [f"{part}: {failure.words}" for part, failure in (failed or {}).items()]
+        reasons.extend(waiting)
+        self._failed |= {(tenant, part): failure for part, failure in (failed or {}).items()}
+
+    def look(self) -> Look:
+        """Return everything as one look."""
+        waiting = {tenant: line("; ".join(reasons)) for tenant, reasons in self._reasons.items() if reasons}
+        return Look(len(self._reasons), waiting, dict(self._failed))
+
+
+def _look_at_platform(current: Session, bag: Bag, found: _Findings, now: datetime) -> None:
+    tenants: Mapping[str, Iterable[str]] = bag.get("tenants") or {}
+    if not tenants:
+        return
+    # State of an older version knows no sources: it was written when the platform's word was enough.
+    required = "sources" in bag and bag.get("waitFor") != "tenants"
+    direct = bag.get("delivery") == "direct"
     instances = _by_namespace(current, "VirtualClusterInstance", tenants)
     applications: dict[tuple[str, str | None], list[Manifest]] = defaultdict(list)
-    for application in _by_namespace(current, "ArgoCDApplication", tenants).values():
+    listed = {} if direct else _by_namespace(current, "ArgoCDApplication", tenants)
+    for application in listed.values():
         owner = labels_of(application).get(names.TENANT_LABEL)
         applications[application["metadata"]["namespace"], owner].append(application)
-    several = len(tenants) > 1
-    now = datetime.now(UTC)
-    waiting: dict[str, str] = {}
-    failed: dict[tuple[str, str], Failure] = {}
-    total = 0
+    several = len(tenants) > 1 and not direct
     for namespace, wanted in tenants.items():
         truth = Wanted(
             sources=bag.get("sources", {}).get(namespace, {}),
             manual=bag.get("manual", {}).get(namespace, ()),
-            # State of an older version knows no sources: it was written when the platform's word was enough.
-            required="sources" in bag and bag.get("waitFor") != "tenants",
+            required=required,
             now=now,
         )
         for name in wanted:
-            total += 1
             state = judge(instances.get((namespace, name)), applications[namespace, name], truth)
-            shown = f"{namespace}/{name}" if several else name
-            if state.waiting:
-                waiting[shown] = line(_failures_first(state))
-            failed |= {
-                (shown, each.name): Failure(each.failed, each.argo.final, each.argo.reconciled_at)
+            failed = {
+                each.name: Failure(each.failed, each.argo.final, each.argo.reconciled_at)
                 for each in state.applications
                 if each.failed
             }
-    return Look(total, waiting, failed)
+            told = {f"{part}: {failure.words}" for part, failure in failed.items()}
+            waiting = [words for words in state.waiting if words not in told]
+            found.add(f"{namespace}/{name}" if several else name, waiting, failed)
 
 
-def _failures_first(state: TenantState) -> str:
-    failed = [f"{each.name}: {each.failed}" for each in state.applications if each.failed]
-    return "; ".join([*failed, *(words for words in state.waiting if words not in failed)])
+def _look_at_applications(current: Session, bag: Bag, found: _Findings, now: datetime) -> None:
+    for connector, wanted in (bag.get("applications") or {}).items():
+        argo = current.argo(bag["argocd"][connector])
+        listed = argo.applications({names.OWNER_LABEL: bag["owner"]})
+        live = {each["metadata"]["name"]: each for each in listed}
+        for name, tenant in wanted.items():
+            application = live.get(name)
+            if application is None:
+                found.add(tenant, [f"{name}: Argo CD has no such application"])
+                continue
+            state = judge_argo(application, now=now, written_at=written_at(application))
+            part = labels_of(application).get(names.APPLICATION_LABEL, name)
+            if state.failed:
+                failure = Failure(state.failed, state.final, state.reconciled_at)
+                found.add(tenant, failed={part: failure})
+            else:
+                found.add(tenant, [f"{part}: {state.waiting}"] if state.waiting else ())
+
+
+def _look_at_agents(current: Session, bag: Bag, found: _Findings) -> None:
+    for connector, wanted in (bag.get("agents") or {}).items():
+        akuity = bag["akuity"][connector]
+        listed = current.akuity(akuity).clusters(current.instance(akuity))
+        clusters = {each.name: each for each in listed}
+        for name, tenant in wanted.items():
+            state = judge_agent(clusters.get(name))
+            if state.failed:
+                found.add(tenant, failed={"agent": Failure(state.failed, final=False)})
+            else:
+                found.add(tenant, [f"agent: {state.waiting}"] if state.waiting else ())
 
 
 def _by_namespace(

@@ -27,9 +27,10 @@ class FleetReadyProvider(FleetProvider):
         """Wait until every tenant is ready."""
         current, bag = session(), declared(props)
         _wait_ready(current, bag)
-        context = current.kubernetes.context
+        # The direct delivery may do without any cluster of the platform.
+        system = "argocd" if bag.get("delivery") == "direct" else current.kubernetes.context
         return CreateResult(
-            names.object_id(context, names.API_VERSION, "FleetReady", None, "fleet"), _done(bag)
+            names.object_id(system, names.API_VERSION, "FleetReady", None, "fleet"), _done(bag)
         )
 
     def read(self, id_: str, props: Bag) -> ReadResult:
