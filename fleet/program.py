@@ -65,6 +65,8 @@ def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
         properties = bag_of(desired, mark, credentials)
         if desired.kind is Kind.FLEET_READY:
             properties |= {"observed": fingerprint(revisions), "notReady": {}}
+            # Direct delivery always waits for Argo CD: there is nothing else to wait for.
+            properties |= {"waitFor": wait_for(config)} if "sources" in properties else {}
         options = pulumi.ResourceOptions(depends_on=[declared[key] for key in desired.depends_on])
         resource = RESOURCES[desired.kind](desired.name, properties, options)
         declared[desired.key] = resource
@@ -98,6 +100,21 @@ def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
         if problem.severity is Severity.WARNING:
             pulumi.warn(format_problem(problem))
     return fleet, planned
+
+
+def wait_for(config: pulumi.Config) -> str:
+    """Return what the gate waits for, as the stack's config says.
+
+    Raises:
+        RunError: it says something else.
+    """
+    found = config.get("waitFor") or names.WAIT_FOR[0]
+    if found not in names.WAIT_FOR:
+        allowed = ", ".join(f"`{word}`" for word in names.WAIT_FOR)
+        raise pulumi.RunError(
+            f"`{found}` is not allowed for `{names.CONFIG_NAMESPACE}:waitFor`\nhelp: allowed: {allowed}"
+        )
+    return found
 
 
 def resolve_credentials(

@@ -17,9 +17,9 @@ from fleet.providers.base import Bag, declared
 from fleet.providers.direct import DirectProvider, at, is_forced, whose
 from fleet.providers.home import AkuityHome, Home
 from fleet.providers.projection import ABSENT, project
-from fleet.providers.refused import Refused
 from fleet.providers.session import Session, session, wait_until
 from fleet.providers.usage import users_of_registration, wait_unused
+from fleet.refused import Refused
 
 # A platform that is up takes some seconds.
 RECONCILE_TIMEOUT_S = 300.0

@@ -12,8 +12,8 @@ from fleet.clients.argo import CLUSTER, undeclared_alternatives
 from fleet.clients.kubernetes import Manifest, Ref
 from fleet.providers.base import Bag
 from fleet.providers.direct import DirectProvider, at, is_forced, whose
-from fleet.providers.refused import Refused
 from fleet.providers.session import Session, wait_until
+from fleet.refused import Refused
 
 SHOWN = 20
 

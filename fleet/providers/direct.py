@@ -15,8 +15,8 @@ from fleet import names
 from fleet.clients.argo import Argo
 from fleet.providers.base import Bag, ObjectProvider, declared
 from fleet.providers.home import ArgoHome, Home
-from fleet.providers.refused import Refused
 from fleet.providers.session import Session
+from fleet.refused import Refused
 
 FORCE = "force"
 

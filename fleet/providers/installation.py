@@ -17,7 +17,6 @@ from fleet.clients.kubernetes import Kubernetes, Manifest, Ref, RemoteError, lab
 from fleet.clients.live import Live
 from fleet.providers.base import foreign
 from fleet.providers.projection import ABSENT, project_manifest
-from fleet.providers.refused import Refused
 
 MISSING: Final = "missing"
 CHANGED: Final = "changed"
@@ -188,7 +187,6 @@ def _shown(ref: Ref) -> str:
 __all__: Sequence[str] = [
     "CHANGED",
     "MISSING",
-    "Refused",
     "drift",
     "install",
     "key_of",

@@ -12,9 +12,9 @@ from fleet.clients.kubernetes import Manifest, Ref
 from fleet.providers.base import Bag
 from fleet.providers.direct import DirectProvider, at, whose
 from fleet.providers.projection import ABSENT, project
-from fleet.providers.refused import Refused
 from fleet.providers.session import Session, session
 from fleet.providers.usage import users_of_registration, wait_unused
+from fleet.refused import Refused
 
 
 class ClusterRegistrationProvider(DirectProvider):

@@ -14,16 +14,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from fleet import names
-from fleet.clients.access import Access, authority_text
-from fleet.clients.akuity import Akuity, ApiKey, Instance
+from fleet.clients.access import Access
+from fleet.clients.akuity import Akuity, Instance
 from fleet.clients.akuity_clusters import AkuityClusters
-from fleet.clients.argo import Argo, KubernetesArgo, RestArgo
-from fleet.clients.argocd import ArgoCDApi
+from fleet.clients.argo import Argo
 from fleet.clients.kubernetes import Kubernetes, RemoteError
 from fleet.clients.live import DEFAULT_MAX_MISSING, Live, Source
-from fleet.providers import credentials
-from fleet.providers.refused import Refused
+from fleet.connections import connect_akuity, connect_argo, find_instance, resolve
+from fleet.refused import Refused
 
 # For all tenants that one run deletes together: longer waits are the business of what the tenants depend on.
 DELETE_BUDGET_S: Final = 120.0
@@ -124,7 +122,7 @@ class Session:
         Raises:
             Refused: there is none.
         """
-        return credentials.resolve(reference, self.settings.config)
+        return resolve(reference, self.settings.config)
 
     def argo(self, connection: Mapping[str, Any]) -> Argo:
         """Return the Argo CD of a connection."""
@@ -132,13 +130,7 @@ class Session:
 
     def akuity(self, akuity: Mapping[str, Any]) -> Akuity:
         """Return the Akuity organization of a connector."""
-
-        def connect() -> Akuity:
-            key = ApiKey(self.resolve(akuity["apiKeyId"]), self.resolve(akuity["apiKeySecret"]))
-            authority = authority_text(akuity.get("caData") or "") or None
-            return Akuity.connect(akuity["server"], key, akuity["organizationId"], authority=authority)
-
-        return self._once("akuity", akuity, connect)
+        return self._once("akuity", akuity, lambda: connect_akuity(akuity, self.resolve))
 
     def instance(self, akuity: Mapping[str, Any]) -> Instance:
         """Return the Akuity instance of a connector.
@@ -146,18 +138,7 @@ class Session:
         Raises:
             Refused: the organization has no such one.
         """
-
-        def find() -> Instance:
-            found = self.akuity(akuity).instance(akuity["instanceId"])
-            if found is None:
-                raise Refused(
-                    f"connector `{akuity['connector']}`: there is no Akuity instance `{akuity['instanceId']}` in"
-                    f" organization `{akuity['organizationId']}`",
-                    "correct `akuity.instanceId` or `akuity.organizationId` of the connector",
-                )
-            return found
-
-        return self._once("instance", akuity, find)
+        return self._once("instance", akuity, lambda: find_instance(self.akuity(akuity), akuity))
 
     def agents(self, akuity: Mapping[str, Any]) -> AkuityClusters:
         """Return the clusters that are registered at the instance of a connector.
@@ -186,26 +167,12 @@ class Session:
         )
 
     def _argo(self, connection: Mapping[str, Any]) -> Argo:
-        connector, namespace = connection["connector"], connection.get("namespace") or names.ARGOCD_NAMESPACE
-        if (own := connection.get("kubernetes")) is not None:
-            reference = own.get("kubeconfig")
-            cluster = (
-                self.kubernetes if reference is None else self.cluster({"kubeconfig": reference}, connector)
-            )
-            return KubernetesArgo(cluster, connector=connector, namespace=namespace)
-        token, username, password = (
-            self.resolve(connection[key]) if connection.get(key) else ""
-            for key in ("token", "username", "password")
-        )
-        api = ArgoCDApi.connect(
-            connection["server"],
-            token=token,
-            username=username,
-            password=password,
-            ca_data=connection.get("caData") or "",
-            insecure=bool(connection.get("insecure")),
-        )
-        return RestArgo(api, connector=connector, namespace=namespace)
+        def own(reference: Mapping[str, Any] | None) -> Kubernetes:
+            if reference is None:
+                return self.kubernetes
+            return self.cluster({"kubeconfig": reference}, connection["connector"])
+
+        return connect_argo(connection, self.resolve, own)
 
     def _once(self, what: str, bag: Mapping[str, Any] | int, make: Callable[[], _T]) -> _T:
         """Return what was made for a bag; threads that need the same wait for one of them, others do not."""
