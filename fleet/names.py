@@ -17,6 +17,8 @@ PLATFORM_API_VERSION: Final = "management.loft.sh/v1"
 
 # In live objects' managedFields: with another name we would no longer own (or remove) the fields we wrote.
 FIELD_MANAGER: Final = "fleet"
+# Likewise, of the objects of Akuity's agents inside the tenants.
+AGENT_FIELD_MANAGER: Final = "fleet-agent"
 # In live objects: which stack owns them. With another key every object looks foreign and is refused.
 OWNER_LABEL: Final = "fleet/owner"
 # Likewise in Argo CD (direct delivery): whose application it is. The gate and `fleet status` select by them; with
@@ -47,6 +49,9 @@ ARGOCD_FINALIZER: Final = "resources-finalizer.argocd.argoproj.io"
 
 # Pulumi config namespace: `fleet:definition`, `fleet:values`, ... and the keys of `{config: KEY}` references.
 CONFIG_NAMESPACE: Final = "fleet"
+# Values of `fleet:waitFor`, in users' stack config and in state: what the gate waits for. The first is the default;
+# `tenants` is for a platform without Argo CD.
+WAIT_FOR: Final = ("applications", "tenants")
 
 # In Argo CD: what registered names of tenants begin with (direct delivery).
 TENANT_CLUSTER_PREFIX: Final = "tenant-"

@@ -33,6 +33,7 @@ from fleet.errors import (
     ordered,
 )
 from fleet.names import Kind
+from fleet.providers.registration import fingerprint
 from fleet.providers.resources import RESOURCES
 
 # What the gate waits for: each says in its output `revision` when it was written.
@@ -69,6 +70,8 @@ def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
         properties = bag_of(desired, mark, credentials, folder)
         if desired.kind is Kind.FLEET_READY:
             properties |= {"observed": digest_of(revisions), "notReady": {}}
+            # Direct delivery always waits for Argo CD: there is nothing else to wait for.
+            properties |= {"waitFor": wait_for(config)} if "sources" in properties else {}
         options = pulumi.ResourceOptions(depends_on=[declared[key] for key in desired.depends_on])
         resource = RESOURCES[desired.kind](desired.name, properties, options)
         declared[desired.key] = resource
@@ -102,6 +105,21 @@ def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
         if problem.severity is Severity.WARNING:
             pulumi.warn(format_problem(problem))
     return fleet, planned
+
+
+def wait_for(config: pulumi.Config) -> str:
+    """Return what the gate waits for, as the stack's config says.
+
+    Raises:
+        RunError: it says something else.
+    """
+    found = config.get("waitFor") or names.WAIT_FOR[0]
+    if found not in names.WAIT_FOR:
+        allowed = ", ".join(f"`{word}`" for word in names.WAIT_FOR)
+        raise pulumi.RunError(
+            f"`{found}` is not allowed for `{names.CONFIG_NAMESPACE}:waitFor`\nhelp: allowed: {allowed}"
+        )
+    return found
 
 
 def resolve_credentials(
@@ -221,11 +239,6 @@ def source_of(
     if credential.file is not None:
         return {"file": (folder / credential.file).as_posix()}
     return {"value": credentials[credential]}
-
-
-def fingerprint(cluster: str, text: str) -> str:
-    """Return a few digits that change with the access to a cluster; salted by its name, and too few to tell more."""
-    return hashlib.sha256(f"{cluster}\n{text}".encode()).hexdigest()[:8]
 
 
 def digest_of(revisions: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:

@@ -1,4 +1,4 @@
-"""The gate: which tenants must be ready, how long that may take, and a digest of all that was planned."""
+"""The gate: what must be ready, how long that may take, and a digest of all that was planned."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from fleet.definition.fleet import Fleet
 from fleet.desired.objects import Desired, credential_mark
 from fleet.names import Kind
+from fleet.readiness import source_digest
+from fleet.readiness.argo import is_automated
 
 SECONDS = {"h": 3600, "m": 60, "s": 1}
 
@@ -22,6 +25,7 @@ def render_ready(fleet: Fleet, objects: Sequence[Desired]) -> Desired:
         name=fleet.name,
         properties={
             "tenants": tenants_by_namespace(objects),
+            **render_sources(objects),
             "digest": digest(objects),
             "timeoutSeconds": seconds(fleet.spec.gate.timeout),
         },
@@ -37,6 +41,22 @@ def tenants_by_namespace(objects: Sequence[Desired]) -> dict[str, list[str]]:
             namespace = desired.properties["manifest"]["metadata"]["namespace"]
             tenants.setdefault(namespace, []).append(desired.name)
     return {namespace: sorted(tenants[namespace]) for namespace in sorted(tenants)}
+
+
+def render_sources(objects: Sequence[Desired]) -> dict[str, Any]:
+    """Return what Argo CD must have compared each application of the platform with: a digest of its rendered source.
+
+    `manual` names those that Argo CD does not synchronise by itself, where there are any.
+    """
+    sources: dict[str, dict[str, str]] = {}
+    manual: dict[str, list[str]] = {}
+    for desired in objects:
+        if desired.kind is Kind.APPLICATION:
+            namespace, spec = desired.properties["namespace"], desired.properties.get("spec") or {}
+            sources.setdefault(namespace, {})[desired.name] = source_digest(spec)
+            if not is_automated(spec):
+                manual.setdefault(namespace, []).append(desired.name)
+    return {"sources": sources, **({"manual": manual} if manual else {})}
 
 
 def seconds(duration: str) -> int:

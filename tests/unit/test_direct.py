@@ -310,6 +310,11 @@ METADATA = st.dictionaries(
 )
 
 
+CONTENT = st.fixed_dictionaries({"inline": SPEC}) | st.fixed_dictionaries(
+    {"template": st.just("t")}, optional={"parameters": st.fixed_dictionaries({"where": PLACES})}
+)
+
+
 @st.composite
 def fleets(draw: st.DrawFn) -> Fleet:
     """Return a random fleet of the direct delivery, its templates as hostile as they like."""
@@ -326,12 +331,8 @@ def fleets(draw: st.DrawFn) -> Fleet:
     ]
     which = st.sampled_from(["one", "two"])
     hosts = draw(st.lists(LABEL, unique=True, max_size=3))
-    clusters = [
-        cluster(
-            name, draw(which), **draw(st.sampled_from([{"in_cluster": True}, {"kubeconfig": KUBECONFIG}, {}]))
-        )
-        for name in hosts
-    ]
+    ways: list[dict[str, Any]] = [{"in_cluster": True}, {"kubeconfig": KUBECONFIG}, {}]
+    clusters = [cluster(name, draw(which), **draw(st.sampled_from(ways))) for name in hosts]
     templates = [
         template("t", draw(SPEC), parameter("where", "in-cluster"), metadata=draw(METADATA)),
     ]
@@ -341,13 +342,7 @@ def fleets(draw: st.DrawFn) -> Fleet:
             use(
                 application,
                 target=draw(st.sampled_from(["host", "vCluster"])),
-                **draw(
-                    st.just({"template": "t"})
-                    | st.fixed_dictionaries(
-                        {"template": st.just("t"), "parameters": st.fixed_dictionaries({"where": PLACES})}
-                    )
-                    | st.fixed_dictionaries({"inline": SPEC})
-                ),
+                **draw(CONTENT),
             )
             for application in draw(st.lists(LABEL, unique=True, max_size=3))
         ]
