@@ -16,9 +16,11 @@ from fleet.definition.places import Keys, dotted, value_at
 from fleet.definition.spot import Spot
 from fleet.desired.application import Rendered
 from fleet.desired.gotemplate import OPEN, FieldUse, GoTemplateError, check_text, scan
+from fleet.desired.objects import Desired
 from fleet.desired.template import live_name, template_body
 from fleet.desired.values import BUILTINS, CLUSTER_ANNOTATIONS, known_paths, leaves, lookup
 from fleet.errors import Location, Problem, Severity
+from fleet.names import Kind
 
 DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 DNS_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")
@@ -369,7 +371,7 @@ def check_duplicates(applications: Sequence[Rendered]) -> Iterator[Problem]:
                 "application-name-taken",
                 f"{tenants_of(same)} would have an application of the same name, `{name}`",
                 same,
-                "rename one: a live name is `<tenant>-<application>`, cut to 63 characters",
+                taken_help(same[0].desired),
             )
     for (cluster, namespace, what), same in by_place.items():
         if len(same) > 1:
@@ -379,6 +381,13 @@ def check_duplicates(applications: Sequence[Rendered]) -> Iterator[Problem]:
                 same,
                 release_help(same),
             )
+
+
+def taken_help(desired: Desired) -> str:
+    """Return what the name of an application is made of."""
+    if desired.kind is Kind.ARGO_APPLICATION:
+        return "rename one: its name in Argo CD is `<fleet>-<tenant>-<application>`, cut to 53 characters"
+    return "rename one: a live name is `<tenant>-<application>`, cut to 63 characters"
 
 
 def release_keys(rendered: Rendered) -> Iterator[tuple[str, str, str]]:
