@@ -137,7 +137,6 @@ def check_connectors(
 ) -> None:
     """Report connectors of tenants that lead to one Argo CD, whose AppProject both would write; direct only."""
     used = {tenant.connector for tenant in tenants.values()}
-    documents = scope.declared.names["connectors"]
     taken: dict[tuple[str, str], Connector] = {}
     for connector in connectors.values():
         if connector.name not in used:
@@ -145,6 +144,7 @@ def check_connectors(
         place = (connector.spec.server.rstrip("/"), connector.spec.namespace or names.ARGOCD_NAMESPACE)
         first = taken.setdefault(place, connector)
         if first is not connector:
+            documents = scope.declared.names["connectors"]
             message = f"the connectors `{first.name}` and `{connector.name}` lead to the same Argo CD"
             scope.findings.error(
                 "connector-shared",
