@@ -94,6 +94,23 @@ This page is generated from the models; the command `fleet schema` prints the sa
   names it and inside the definition folder; keys beside `file` are merged over it. Its blocks `integrations.argoCD` and
   `deploy.argoCD.applications` count like `connector` and `applications`.
 
+## Two deliveries
+
+`spec.delivery` of the Fleet says who wires tenants to Argo CD; the rest of a definition is the same for both.
+
+| | `platform` | `direct` |
+|---|---|---|
+| a tenant | a virtual cluster of the platform | one too, or any cluster, by `kubeconfig` |
+| needs | project, owner, cluster; a connector for applications | likewise, or a `kubeconfig` and a connector; `cluster` for host applications |
+| a connector | a Secret that the platform reads | read by `fleet` itself: the REST API at `server`, or with `kubernetes` the API of Argo CD's cluster |
+| a template's `destination` | the namespace alone counts | likewise; a cluster named there is an error |
+| `.Values.loft` | all of the platform's values | for a tenant with `kubeconfig` `name`, `virtualClusterName`, and `project`, `cluster`, `user`, `team` where given |
+
+In Argo CD a tenant is the cluster `tenant-<fleet>-<tenant>`, a control plane cluster `host-<fleet>-<cluster>` or `in-cluster`, and an
+application `<fleet>-<tenant>-<application>`, at most 53 characters. What runs in tenants belongs to the AppProject
+`<fleet>-tenants`, which admits `tenant-<fleet>-*` and nothing else; host applications belong to `<fleet>-host`, which admits
+control plane clusters and nothing else. Fields that say "direct delivery" are errors in the other one.
+
 ## Templates of definitions
 
 A file `*.yaml.j2` is rendered by Jinja2 first, in its sandbox. In scope are `config` (the stack's values) and `data`

@@ -161,7 +161,9 @@ def test_gate_waits_for_everything():
     assert set(objects[-1].depends_on) == {item.key for item in objects[:-1]}
     properties = objects[-1].properties
     assert set(properties["applications"]) == set(properties["argocd"]) == {"akuity-prod", "self-hosted"}
-    assert properties["agents"] == {"akuity-prod": {"host-test-far": "", "tenant-test-acme": "acme"}}
+    assert properties["agents"] == {
+        "akuity-prod": {"host-test-far": "host-test-far", "tenant-test-acme": "acme"}
+    }
 
 
 def test_registration_of_a_tenant_that_the_platform_made_goes_through_it():
