@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fleet import names
 from fleet.clients.values import parse_values
-from fleet.definition.fleet import Fleet
+from fleet.definition.fleet import ControlPlaneCluster, Fleet
 from fleet.definition.model import Credential, RepoServer
 from fleet.desired.agent import render_kustomization
 from fleet.desired.argo_application import without_empty
@@ -161,7 +161,9 @@ def test_gate_waits_for_everything():
     assert set(objects[-1].depends_on) == {item.key for item in objects[:-1]}
     properties = objects[-1].properties
     assert set(properties["applications"]) == set(properties["argocd"]) == {"akuity-prod", "self-hosted"}
-    assert properties["agents"] == {"akuity-prod": {"host-test-far": "", "tenant-test-acme": "acme"}}
+    assert properties["agents"] == {
+        "akuity-prod": {"host-test-far": "host-test-far", "tenant-test-acme": "acme"}
+    }
 
 
 def test_registration_of_a_tenant_that_the_platform_made_goes_through_it():
@@ -434,6 +436,38 @@ def test_order_of_files_does_not_matter(of, shuffler: random.Random):
     )
 
     assert plan(other) == plan(of)
+
+
+def test_host_project_admits_each_cluster_once():
+    """Two documents of the cluster that Argo CD runs in are one destination; their order is no matter."""
+    hosts = [
+        cluster("b", "akuity-prod", in_cluster=True),
+        cluster("c", "akuity-prod", kubeconfig=KUBECONFIG),
+        cluster("a", "akuity-prod", in_cluster=True),
+    ]
+
+    def found(order: list[ControlPlaneCluster]) -> Any:
+        of = fleet(
+            delivery="direct",
+            connectors=[connector("akuity-prod")],
+            clusters=order,
+            tenants=[
+                tenant(
+                    f"on-{host.name}",
+                    use("app", target="host", inline={"source": {"repoURL": "x", "path": "y"}}),
+                    cluster=host.name,
+                    kubeconfig=KUBECONFIG,
+                )
+                for host in order
+            ],
+        )
+        return planned(Kind.ARGO_PROJECT, "akuity-prod.test-host", of).properties["manifest"]["spec"]
+
+    assert found(hosts) == found(hosts[::-1])
+    assert found(hosts)["destinations"] == [
+        {"name": "in-cluster", "namespace": "*"},
+        {"name": "host-test-c", "namespace": "*"},
+    ]
 
 
 @given(fleets())
