@@ -17,6 +17,8 @@ PLATFORM_API_VERSION: Final = "management.loft.sh/v1"
 
 # In live objects' managedFields: with another name we would no longer own (or remove) the fields we wrote.
 FIELD_MANAGER: Final = "fleet"
+# Likewise, of the objects of Akuity's agents inside the tenants.
+AGENT_FIELD_MANAGER: Final = "fleet-agent"
 # In live objects: which stack owns them. With another key every object looks foreign and is refused.
 OWNER_LABEL: Final = "fleet/owner"
 # Likewise in Argo CD (direct delivery): whose application it is. The gate and `fleet status` select by them; with

@@ -293,6 +293,18 @@ class KubernetesArgo(Argo):
         ref = Ref("v1", "Secret", self.namespace, live["secret"])
         return self._kubernetes.delete(ref, uid=uid or live["metadata"]["uid"])
 
+    def list(
+        self, api_version: str, kind: str, namespace: str | None = None, labels: _Labels | None = None
+    ) -> _Manifests:
+        """Return all objects of a kind; applications of all namespaces where none is named and all may be seen."""
+        if kind == APPLICATION and namespace is None:
+            try:
+                return self._kubernetes.list(api_version, kind, None, labels)
+            except RemoteError as error:
+                if not error.is_forbidden:
+                    raise
+        return super().list(api_version, kind, namespace, labels)
+
     def _apply(self, manifest: Mapping[str, Any], live: Manifest | None, *, force: bool) -> Manifest:
         metadata = {**manifest["metadata"], "namespace": self.namespace}
         metadata |= {"uid": live["metadata"]["uid"]} if live is not None else {}

@@ -141,6 +141,15 @@ class Live:
                 listing.listed_at = self._now()
             return list(listing.objects.values())
 
+    def once(self, api_version: str, kind: str) -> list[Manifest]:
+        """Return all objects of a kind as they were when this run first asked for them."""
+        return self.poll(api_version, kind, max_age_s=float("inf"))
+
+    def forget_polled(self) -> None:
+        """Have the next waiting thread ask anew: it has to see what was just written."""
+        with self._lock:
+            self._polled.clear()
+
     def _first(
         self, listing: _Listing, ref: Ref, labels: Mapping[str, str] | None
     ) -> dict[tuple[str | None, str], Manifest]:

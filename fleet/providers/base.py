@@ -99,6 +99,10 @@ class ObjectProvider(FleetProvider):
         """Return the manifest to apply, without ownership mark."""
         return copy.deepcopy(bag["manifest"])
 
+    def past(self, before: Bag) -> Manifest | None:
+        """Return what was declared until now, for a home that cannot tell."""
+        return before.get("manifest")
+
     def decode(self, bag: Bag, live: Manifest) -> Bag:
         """Return the live values of the properties that the bag declares, None for what was removed."""
         return {"manifest": project_manifest(bag["manifest"], live)}
@@ -209,7 +213,7 @@ class ObjectProvider(FleetProvider):
         manifest = self.encode(bag)
         metadata = manifest["metadata"]
         metadata["labels"] = {**(metadata.get("labels") or {}), names.OWNER_LABEL: bag["owner"]}
-        past = None if before is None else before.get("manifest")
+        past = None if before is None else self.past(before)
         return self.home(current, bag).put(manifest, live=live, force=force, before=past)
 
     def outs(self, bag: Bag, written: Manifest) -> Bag:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from fleet.clients import argo as argocd
+from fleet.clients.akuity_clusters import AkuityClusters
 from fleet.clients.argo import Argo
 from fleet.clients.kubernetes import Kubernetes, Manifest, Ref
 from fleet.clients.live import Live
@@ -46,43 +47,13 @@ class Home(Protocol):
     def remove(self, live: Manifest) -> None:
         """Delete this object, and not another that took its name."""
 
-    def poll(
-        self,
-        api_version: str,
-        kind: str,
-        namespace: str | None,
-        *,
-        labels: Mapping[str, str],
-        max_age_s: float,
-    ) -> list[Manifest]:
-        """Return a kind's objects for a waiting thread: fresh, and shared with the other waiting ones."""
 
-
-class _Cached:
-    """What homes have in common: their live cache."""
-
-    def __init__(self, live: Live) -> None:
-        self.live = live
-
-    def poll(
-        self,
-        api_version: str,
-        kind: str,
-        namespace: str | None,
-        *,
-        labels: Mapping[str, str],
-        max_age_s: float,
-    ) -> list[Manifest]:
-        """Return a kind's objects for a waiting thread."""
-        return self.live.poll(api_version, kind, namespace, labels=labels, max_age_s=max_age_s)
-
-
-class ClusterHome(_Cached):
+class ClusterHome:
     """The API of a Kubernetes cluster."""
 
     def __init__(self, kubernetes: Kubernetes, live: Live) -> None:
         """Take the client and its live cache."""
-        super().__init__(live)
+        self.live = live
         self._kubernetes = kubernetes
 
     @property
@@ -119,7 +90,7 @@ class ClusterHome(_Cached):
         self.live.drop(Ref.of(live))
 
 
-class ArgoHome(_Cached):
+class ArgoHome:
     """Argo CD's objects, by whichever way its connector takes.
 
     `project` is the one in which applications are expected; `cascade` whether a deleted one takes its objects along.
@@ -127,7 +98,7 @@ class ArgoHome(_Cached):
 
     def __init__(self, argo: Argo, live: Live, *, project: str = "default", cascade: bool = True) -> None:
         """Take the client and its live cache."""
-        super().__init__(live)
+        self.live = live
         self.argo = argo
         self._project = project
         self._cascade = cascade
@@ -175,3 +146,43 @@ class ArgoHome(_Cached):
         else:
             self.argo.delete_cluster(ref.name, uid=uid)
         self.live.drop(ref)
+
+
+class AkuityHome:
+    """The clusters that are registered at an Akuity instance."""
+
+    def __init__(self, clusters: AkuityClusters, live: Live) -> None:
+        """Take the clusters and their live cache."""
+        self.clusters = clusters
+        self.live = live
+
+    @property
+    def name(self) -> str:
+        """Return the connector."""
+        return self.clusters.connector
+
+    def get(self, ref: Ref) -> Manifest | None:
+        """Return the cluster as it is now."""
+        return self.clusters.get(ref)
+
+    def read(self, ref: Ref, labels: Mapping[str, str], *, guarded: bool = True) -> Manifest | None:
+        """Return the cluster as this run sees it."""
+        return self.live.read(ref, labels=labels, guarded=guarded)
+
+    def put(
+        self,
+        manifest: Manifest,
+        *,
+        live: Manifest | None,
+        force: bool,
+        before: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Register the cluster, or change its settings."""
+        written = self.clusters.put(manifest, live=live, before=before)
+        self.live.put(written)
+        return written
+
+    def remove(self, live: Manifest) -> None:
+        """Begin the removal of this cluster."""
+        self.clusters.remove(live)
+        self.live.drop(Ref.of(live))

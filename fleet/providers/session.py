@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from fleet.clients.access import Access
 from fleet.clients.akuity import Akuity, Instance
+from fleet.clients.akuity_clusters import AkuityClusters
 from fleet.clients.argo import Argo
 from fleet.clients.kubernetes import Kubernetes, RemoteError
 from fleet.clients.live import DEFAULT_MAX_MISSING, Live, Source
@@ -139,6 +140,18 @@ class Session:
         """
         return self._once("instance", akuity, lambda: find_instance(self.akuity(akuity), akuity))
 
+    def agents(self, akuity: Mapping[str, Any]) -> AkuityClusters:
+        """Return the clusters that are registered at the instance of a connector.
+
+        Raises:
+            Refused: the organization has no such instance.
+        """
+        return self._once(
+            "agents",
+            akuity,
+            lambda: AkuityClusters(self.akuity(akuity), self.instance(akuity), akuity["connector"]),
+        )
+
     def access(self, access: Mapping[str, Any], what: str) -> Access:
         """Return the API server and identity of an access; `what` is whose it is, in messages."""
         if "kubeconfig" in access:
@@ -179,9 +192,21 @@ class Session:
                 self._delete_deadline = time.monotonic() + self._delete_budget_s
             return self._delete_deadline
 
+    def polled(
+        self,
+        source: Source,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return a kind's objects in a system for a waiting thread: fresh, and shared with the other waiting ones."""
+        live = self.live_in(source)
+        return live.poll(api_version, kind, namespace, labels=labels, max_age_s=FIRST_PAUSE_S / 2)
+
     def objects(self, api_version: str, kind: str, namespace: str | None = None) -> list[dict[str, Any]]:
-        """Return a kind's live objects for a waiting thread: fresh, and shared with the other waiting ones."""
-        return self.live.poll(api_version, kind, namespace, max_age_s=FIRST_PAUSE_S / 2)
+        """Return a kind's objects in the control plane cluster for a waiting thread."""
+        return self.polled(self.kubernetes, api_version, kind, namespace)
 
 
 class _Connection:

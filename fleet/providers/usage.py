@@ -1,4 +1,4 @@
-"""Who still uses a connector, a cluster, a project or a template: read from live objects, whatever the state says.
+"""Who still uses a connector, cluster, project, template or registration: live objects say so, not the state.
 
 What others depend on is deleted last, and not before they are gone: a tenant's finalizer needs its connector, its
 applications need their template. Called before such a deletion.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fleet import names
+from fleet.clients.argo import Argo
 from fleet.clients.kubernetes import Manifest, Ref
 from fleet.providers.session import Refused, Session, wait_until
 from fleet.readiness.tenants import condition_words, declared_applications, helm_release, template_of
@@ -48,10 +49,32 @@ def describe(user: Mapping[str, Any]) -> str:
     failing = [
         f"{condition.get('type')}: {condition_words(condition)}"
         for condition in status.get("conditions") or ()
-        if condition.get("status") == "False" and condition.get("severity", "") in ("", "Error")
+        if (condition.get("status") == "False" and condition.get("severity", "") in ("", "Error"))
+        # Argo CD's have no status: they are there or not.
+        or ("status" not in condition and str(condition.get("type")).endswith("Error"))
     ]
     words = " ".join((failing[0] if failing else str(status.get("message") or "")).split())
     return ": ".join([*parts, words] if words else parts)
+
+
+def argo_applications(current: Session, argo: Argo) -> list[Manifest]:
+    """Return all live applications of an Argo CD, whoever made them."""
+    return current.polled(argo, names.ARGOCD_API_VERSION, "Application")
+
+
+def users_of_argo_project(current: Session, argo: Argo, project: str) -> Iterator[Manifest]:
+    """Yield the applications that are in the project."""
+    for application in argo_applications(current, argo):
+        if _at(application, "spec", "project") == project:
+            yield application
+
+
+def users_of_registration(current: Session, argo: Argo, name: str, server: str = "") -> Iterator[Manifest]:
+    """Yield the applications whose destination is the registered cluster, by its name or by its address."""
+    for application in argo_applications(current, argo):
+        destination = _at(application, "spec", "destination") or {}
+        if destination.get("name") == name or (server and destination.get("server") == server):
+            yield application
 
 
 def tenants(current: Session, namespace: str | None = None) -> list[Manifest]:
