@@ -27,7 +27,7 @@ from fleet.definition.model import Delivery
 from fleet.definition.schema import schema as definition_schema
 from fleet.definition.source import parse_value
 from fleet.desired.objects import Plan
-from fleet.desired.plan import plan
+from fleet.desired.plan import asks_platform, plan
 from fleet.desired.writer import write
 from fleet.errors import (
     DefinitionError,
@@ -41,7 +41,7 @@ from fleet.errors import (
 from fleet.refused import Refused
 from fleet.report.agents import AkuityServer
 from fleet.report.direct_delivery import fetch_direct_status
-from fleet.report.platform_delivery import fetch_platform_status, planned_tenants
+from fleet.report.platform_delivery import fetch_platform_status
 from fleet.report.reach import Reach
 from fleet.report.rows import Choice, FleetStatus
 from fleet.sandbox.demo import run_demo
@@ -244,7 +244,7 @@ def status(
     with Reach(
         lambda: Kubernetes.connect(kubeconfig, context), lambda reference: resolve(reference, config.get)
     ) as reach:
-        if definition.spec.platform.project_prefix is None and planned_tenants(planned):
+        if asks_platform(definition):
             planned = plan(definition, project_prefix=reach.kubernetes().project_prefix())
 
         def fetch() -> FleetStatus:

@@ -15,6 +15,9 @@ from fleet.definition.model import Credential
 from fleet.errors import Problem
 from fleet.names import Kind
 
+Key = tuple[Kind, str]
+"""What other objects depend on an object by: its kind and its logical name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -39,11 +42,11 @@ class Desired:
     kind: Kind
     name: str
     properties: Mapping[str, Any]
-    depends_on: tuple[tuple[Kind, str], ...] = ()
+    depends_on: tuple[Key, ...] = ()
     tenant: str | None = None
 
     @property
-    def key(self) -> tuple[Kind, str]:
+    def key(self) -> Key:
         """Return what other objects depend on it by."""
         return (self.kind, self.name)
 
