@@ -12,7 +12,7 @@ from typing import Any
 from fleet import names
 from fleet.clients.kubernetes import Manifest, RemoteError, labels_of
 from fleet.definition.fleet import Fleet
-from fleet.desired.objects import Credential, Plan, Reference
+from fleet.desired.objects import Credential, Plan, Reference, credential_source
 from fleet.names import Kind
 from fleet.readiness import source_digest
 from fleet.readiness.agents import AgentState, judge_agent
@@ -191,11 +191,8 @@ def _bag(value: Any, folder: Path) -> Any:
     if isinstance(value, Reference):
         return _bag(value.credential, folder)
     if isinstance(value, Credential):
-        if value.value is not None:
-            return {"value": value.value.get_secret_value()}
-        if value.file is not None:
-            return {"file": str(folder / value.file)}
-        return {"config": value.config} if value.config is not None else {"env": value.env}
+        plain = value.value.get_secret_value() if value.value is not None else ""
+        return credential_source(value, folder) or {"value": plain}
     if isinstance(value, Mapping):
         return {key: _bag(item, folder) for key, item in value.items()}
     if isinstance(value, list | tuple):
