@@ -323,7 +323,7 @@ def test_the_account_may_do_what_a_connector_needs_and_no_more(place: Place, cli
         assert api.request("GET", "/api/v1/session/userinfo")["username"] == "fleet"
         made = api.request("POST", "/api/v1/projects", {"project": {"metadata": {"name": "mine"}}})
         api.request("PUT", "/api/v1/projects/mine", {"project": made})
-        api.request("DELETE", "/api/v1/projects/mine")
+        api.request("DELETE", "/api/v1/projects/mine", {})
         attempts: list[tuple[str, str, Any]] = [
             ("POST", "/api/v1/repositories", {"repo": "https://charts.example", "type": "helm"}),
             ("POST", "/api/v1/account/admin/token", {"name": "admin", "id": "x"}),
