@@ -62,6 +62,10 @@ class Argo(ABC):
         return f"connector `{self.connector}`"
 
     @abstractmethod
+    def close(self) -> None:
+        """Close the connections that are its own."""
+
+    @abstractmethod
     def applications(self, labels: _Labels | None = None) -> _Manifests:
         """Return all applications with these labels, whole, by one LIST."""
 
@@ -164,6 +168,9 @@ class KubernetesArgo(Argo):
         """Take a client of the cluster and the namespace."""
         super().__init__(kubernetes.server, connector, namespace)
         self._kubernetes = kubernetes
+
+    def close(self) -> None:
+        """Close nothing: the client is whoever's made it."""
 
     def applications(self, labels: _Labels | None = None) -> _Manifests:
         """Return all applications of the namespace with these labels."""
@@ -322,6 +329,10 @@ class RestArgo(Argo):
         super().__init__(api.server, connector, namespace)
         self._api = api
         self._sees_clusters = False
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
 
     def applications(self, labels: _Labels | None = None) -> _Manifests:
         """Return all applications with these labels that the identity may see."""

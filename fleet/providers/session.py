@@ -94,6 +94,14 @@ class Session:
         self._delete_deadline: float | None = None
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Close the connections that were made here."""
+        with self._lock:
+            made = [kept.value for kept in self._kept.values()]
+        for each in made:
+            if isinstance(each, Argo | Akuity | Kubernetes):
+                each.close()
+
     @property
     def kubernetes(self) -> Kubernetes:
         """Return the client of the control plane cluster.
