@@ -367,9 +367,25 @@ class RestArgo(Argo):
         if live is None:
             return False
         _same(live, uid, self.server)
-        return self._api.delete_application(
-            name, str((live.get("spec") or {}).get("project") or "default"), cascade=cascade
-        )
+        project = str((live.get("spec") or {}).get("project") or "default")
+        if not cascade:
+            self._free_of_hooks(live, project)
+        # One that was being deleted already is gone with its last finalizer.
+        return self._api.delete_application(name, project, cascade=cascade) or not cascade
+
+    def _free_of_hooks(self, live: Manifest, project: str) -> None:
+        """Take away the finalizers of hooks that would run in the cluster; the cascade's, Argo CD takes away itself."""
+        found = live["metadata"].get("finalizers") or []
+        kept = [each for each in found if not _is_one_of(each, CONTROLLER_FINALIZERS[1:])]
+        if kept == found:
+            return
+        try:
+            freed = {**live, "metadata": {**live["metadata"], "finalizers": kept}}
+            self._api.update_application(freed, project=project)
+        except RemoteError as error:
+            # Its cluster is unknown: the controller lets go of the application as it is.
+            if error.status != codes.BAD_REQUEST:
+                raise
 
     def projects(self, labels: _Labels | None = None) -> _Manifests:
         """Return all projects with these labels that the identity may see."""

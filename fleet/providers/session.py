@@ -168,7 +168,7 @@ class Session:
             access["server"], self.resolve(access["token"]), str(access.get("caData") or "")
         )
 
-    def cluster(self, access: Mapping[str, Any], what: str = "the cluster") -> Kubernetes:
+    def cluster(self, access: Mapping[str, Any], what: str = "of the cluster") -> Kubernetes:
         """Return the client of the API server of an access; `what` is whose it is, in messages."""
         return self._once(
             "cluster", access, lambda: Kubernetes.connect(self.access(access, what).kubeconfig())
@@ -178,7 +178,7 @@ class Session:
         def own(reference: Mapping[str, Any] | None) -> Kubernetes:
             if reference is None:
                 return self.kubernetes
-            return self.cluster({"kubeconfig": reference}, connection["connector"])
+            return self.cluster({"kubeconfig": reference}, f"of connector `{connection['connector']}`")
 
         return connect_argo(connection, self.resolve, own)
 

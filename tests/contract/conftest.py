@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def faulty(control_plane: ControlPlane, platform: Platform, tmp_path: Path) -> I
         client.close()
 
 
-ARGOCD = ("argocd", "redis-server", "helm")
+ARGOCD = ("argocd", "redis-server", "helm", "kube-controller-manager")
 
 
 @pytest.fixture(scope="session")
@@ -139,7 +139,8 @@ def argo_site(
     if missing := [name for name, found in Toolchain().locate(ARGOCD).items() if found is None]:
         pytest.skip(f"not built: {', '.join(missing)}; `fleet tools build {' '.join(missing)}`")
     with ArgoCD(control_plane, tmp_path_factory.mktemp("argocd")) as argocd:
-        tenant = control_plane.tenant("acme").start()
+        # An application in the foreground goes after what it made, which takes a garbage collector.
+        tenant = replace(control_plane.tenant("acme"), controllers=True).start()
         argocd.register("acme", tenant.endpoint())
         yield Site(argocd, kubernetes, tenant)
 
