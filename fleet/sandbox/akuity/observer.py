@@ -6,7 +6,6 @@ for what such an agent would be made of, and believes it only with the right cre
 
 from __future__ import annotations
 
-import http.client
 import json
 from base64 import b64decode
 from binascii import Error as Base64Error
@@ -14,13 +13,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from fleet.sandbox.akuity.manifests import AGENT, WORKLOADS
-from fleet.sandbox.api import Api, ApiError, Endpoint
+from fleet.sandbox.api import AWAY, Api, ApiError, Endpoint
 from fleet.sandbox.certificates import write_private
-
-AWAY: Final = (OSError, http.client.HTTPException)
 
 
 @dataclass(frozen=True, slots=True)
