@@ -27,7 +27,9 @@ def status_of(
     target: str, method: str = "GET", headers: tuple[tuple[str, str], ...] = AUTHORIZED
 ) -> int | str:
     found = route(Head(method, target, headers), KEY, "p-")
-    return int(found.status) if isinstance(found, Answer) else found
+    if isinstance(found, Answer):
+        return int(found.status)
+    return f"{found.tenant}:{found.path}" if found.tenant else found.path
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,10 @@ def status_of(
         (f"/kubernetes/management{OURS}/../../../api/v1/secrets", 404),
         (f"/kubernetes/management{OURS}/%2e%2e/%2E%2E/x", 404),
         (f"/kubernetes/management{OURS}/..%2fx", 404),
-        ("/kubernetes/project/p/virtualcluster/v/api", 404),
+        ("/kubernetes/project/p/virtualcluster/v/api/v1/pods?limit=1", "p-v:/api/v1/pods?limit=1"),
+        ("/kubernetes/project/p/virtualcluster/v", "p-v:/"),
+        ("/kubernetes/project/p/virtualcluster/../api", 404),
+        ("/kubernetes/project/p/virtualcluster", 404),
         ("/api/v1/secrets", 404),
         ("/version", 200),
     ],
@@ -159,3 +164,32 @@ def test_nonsense_is_refused(sandbox: Sandbox, request_text: str):
         answer = connection.recv(65536)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.contract
+def test_tenants_clusters_are_served(sandbox: Sandbox):
+    """One connection reaches each cluster with its own objects; one that is not there is not found."""
+    path = "/api/v1/namespaces"
+    tenant = sandbox.control_plane.tenant("default-front").start()
+    try:
+        with Api(front_of(sandbox, "")) as api:
+            own = f"/kubernetes/project/default/virtualcluster/front{path}"
+            host = f"/kubernetes/cluster/loft-cluster{path}"
+            api.request("POST", own, {"metadata": {"name": "only-here"}})
+            for _ in range(2):
+                assert "only-here" in names_of(api, own)
+                assert "only-here" not in names_of(api, host)
+            with pytest.raises(ApiError, match='404 virtual cluster "default-nobody" not found'):
+                api.items(own.replace("front", "nobody"))
+            assert names_of(api, host)
+            tenant.stop()
+            with pytest.raises(ApiError, match="502 the cluster does not answer"):
+                api.items(own)
+        with Api(front_of(sandbox, "", key="wrong")) as stranger, pytest.raises(ApiError, match="401"):
+            stranger.items(own)
+    finally:
+        tenant.remove()
+
+
+def names_of(api: Api, path: str) -> list[str]:
+    return [found["metadata"]["name"] for found in api.items(path)[0]]
