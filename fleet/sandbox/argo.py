@@ -120,9 +120,7 @@ class Argo:
             if "operation" in live or (status.get("operationState") or {}).get("phase") in RUNNING:
                 # What is being synchronised would put back what the deletion removes.
                 self._terminate(name, project)
-            # In the background: in the foreground each object waits for a garbage collector in its cluster.
-            wanted = {"cascade": "true", "propagationPolicy": "background", "project": project}
-            self._call(failed, "DELETE", _path(name), {}, **wanted)
+            self._call(failed, "DELETE", _path(name), {}, cascade="true", project=project)
         errors = [
             each["message"] for each in status.get("conditions") or [] if each["type"] == "DeletionError"
         ]

@@ -155,7 +155,7 @@ class Outside:
 
     def _control_plane(self) -> ControlPlane:
         # Made anew each time: addresses are read once, and may change when it is started again.
-        return ControlPlane(self._folder)
+        return ControlPlane(self._folder, controllers=True)
 
     def _place(self, place: str) -> ControlPlane:
         return self._control_plane().tenant(place) if place else self._control_plane()
