@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pulumi
 from pydantic import BaseModel
@@ -33,30 +34,38 @@ from fleet.errors import (
 )
 from fleet.names import Kind
 from fleet.providers.resources import RESOURCES
+from fleet.report.required import requirements, unmet
+
+# Pulumi's word for a program that has said itself why it ends: the engine adds nothing to it.
+_EXIT_EXPLAINED: Final = 32
 
 
 def run() -> None:
-    """Declare the stack's fleet; a bad definition ends the program with its report and no traceback."""
+    """Declare the stack's fleet; a run that cannot be carried out ends with one message and no traceback."""
     try:
         declare_fleet(pulumi.Config(names.CONFIG_NAMESPACE), pulumi.get_project(), pulumi.get_stack())
     except DefinitionError as error:
         # Pulumi puts `error: ` before it: the summary goes first, the problems below.
         details = "\n\n".join(map(format_problem, error.problems))
-        raise pulumi.RunError(f"{format_summary(error.problems)}\n\n{details}") from error
-    except RemoteError as error:
-        raise pulumi.RunError(str(error)) from error
+        pulumi.log.error(f"{format_summary(error.problems)}\n\n{details}")
+        sys.exit(_EXIT_EXPLAINED)
+    except (RemoteError, pulumi.RunError) as error:
+        pulumi.log.error(str(error))
+        sys.exit(_EXIT_EXPLAINED)
 
 
 def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
     """Declare every object of the fleet that the stack's config names.
 
     Raises:
-        DefinitionError: the definition has errors, or a credential that does not resolve; nothing was declared.
-        RemoteError: the platform could not be asked for its project prefix.
+        DefinitionError: the definition has errors, a credential does not resolve, or the platform lacks what the
+            fleet requires of it; nothing was declared.
+        RemoteError: the platform could not be asked.
     """
     folder = Path(config.get("definition") or f"stacks/{stack}")
     fleet, planned = plan_fleet(folder, config)
     credentials = resolve_credentials(fleet, folder, config)
+    check_platform(fleet, planned, config)
     mark = names.owner_mark(project, stack)
 
     declared: dict[tuple[Kind, str], pulumi.Resource] = {}
@@ -98,6 +107,19 @@ def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
         if problem.severity is Severity.WARNING:
             pulumi.warn(format_problem(problem))
     return fleet, planned
+
+
+def check_platform(fleet: Fleet, planned: Plan, config: pulumi.Config) -> None:
+    """Ask the platform for everything that the fleet requires of it.
+
+    Raises:
+        DefinitionError: all that is missing.
+        RemoteError: the platform cannot be asked.
+    """
+    if required := requirements(fleet, planned):
+        with Kubernetes.connect(config.get("kubeconfig"), config.get("context")) as platform:
+            if problems := unmet(platform, required):
+                raise DefinitionError(problems)
 
 
 def resolve_credentials(
