@@ -24,6 +24,7 @@ from fleet.definition.fleet import Fleet, Loaded
 from fleet.definition.load import load
 from fleet.definition.schema import schema as definition_schema
 from fleet.definition.source import parse_value
+from fleet.definition.stack import stack_config
 from fleet.desired.objects import Plan
 from fleet.desired.plan import plan
 from fleet.desired.writer import write
@@ -196,7 +197,10 @@ def main() -> None:
     """Run the command; a known failure is one message on stderr and exit code 1, never a traceback."""
     try:
         app()
-    except (DefinitionError, RemoteError, SandboxError, ToolchainError) as error:
+    except DefinitionError as error:
+        print_problems(error.problems)
+        sys.exit(1)
+    except (RemoteError, SandboxError, ToolchainError, OSError) as error:
         Console(stderr=True, soft_wrap=True).print(Text(f"error: {error}", style="red"))
         sys.exit(1)
     except KeyboardInterrupt:
@@ -207,12 +211,7 @@ def source_of(
     folder: Path | None, stack: str | None, assignments: list[str] | None
 ) -> tuple[Path, dict[str, Any]]:
     """Return the definition folder and the values for its Jinja2 files, as the stack's config gives them."""
-    config: dict[str, Any] = {}
-    if stack:
-        settings = STACKS / f"Pulumi.{stack}.yaml"
-        if not settings.is_file():
-            raise typer.BadParameter(f"there is no `{settings}`", param_hint="--stack")
-        config = (parse_value(settings.read_text(encoding="utf-8")) or {}).get("config") or {}
+    config = stack_config(STACKS, stack) if stack else {}
     values = dict(config.get(f"{names.CONFIG_NAMESPACE}:values") or {})
     for assignment in assignments or ():
         key, equals, value = assignment.partition("=")

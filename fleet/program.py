@@ -92,7 +92,7 @@ def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
         DefinitionError: every error of the definition and of the plan, at once.
         RemoteError: the definition gives no project prefix and the platform cannot be asked for it.
     """
-    loaded = load(folder, config.get_object("values") or {})
+    loaded = load(folder, values_of(config))
     fleet, problems = loaded.fleet, list(loaded.problems)
     planned = Plan((), ())
     if fleet is not None:
@@ -107,6 +107,21 @@ def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
         if problem.severity is Severity.WARNING:
             pulumi.warn(format_problem(problem))
     return fleet, planned
+
+
+def values_of(config: pulumi.Config) -> Mapping[str, Any]:
+    """Return the values for Jinja2 files.
+
+    Raises:
+        RunError: they are no mapping.
+    """
+    key = f"{names.CONFIG_NAMESPACE}:values"
+    values: Any = config.get_object("values") or {}
+    if not isinstance(values, Mapping):
+        raise pulumi.RunError(
+            f"`{key}` is no mapping\nhelp: run `pulumi config set --path '{key}.KEY' VALUE` for each value"
+        )
+    return values
 
 
 def check_platform(fleet: Fleet, planned: Plan, config: pulumi.Config) -> None:
