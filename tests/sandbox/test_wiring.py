@@ -189,13 +189,13 @@ def test_life_of_a_tenant(wired: Wired, host: str):
     wired.until(APPLICATION, "acme-in", at("1.1.0"))
     assert wired.inside("acme", wired.settings())["data"]["chartVersion"] == "1.1.0"
 
-    server = wired.sandbox.control_plane.tenant(f"{wired.project}-acme")
-    assert server.running
+    assert wired.sandbox.control_plane.tenant(f"{wired.project}-acme").running
     wired.delete(TENANT, "acme")
     wired.until_gone(TENANT, "acme")
     wired.until_nothing("applications")
     assert wired.argo_items("clusters") == []
     assert read(wired.api, wired.settings()) is None
+    server = wired.sandbox.control_plane.tenant(f"{wired.project}-acme")
     assert not server.running
     assert not server.folder.exists()
 
