@@ -21,7 +21,7 @@ from fleet.definition.credentials import credentials_of
 from fleet.definition.fleet import Entry, Fleet
 from fleet.definition.load import load
 from fleet.definition.model import Credential
-from fleet.desired.objects import Desired, Plan, Reference
+from fleet.desired.objects import Desired, Plan, Reference, credential_source
 from fleet.desired.plan import asks_platform, plan
 from fleet.errors import (
     DefinitionError,
@@ -213,7 +213,8 @@ def bag_of(
         if isinstance(value, Credential):
             return credentials[value]
         if isinstance(value, Reference):
-            return source_of(value.credential, credentials, folder)
+            credential = value.credential
+            return credential_source(credential, folder) or {"value": credentials[credential]}
         if isinstance(value, Mapping):
             return {key: filled(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
@@ -226,19 +227,6 @@ def bag_of(
         text = credentials[(access.get("kubeconfig") or access["token"]).credential]
         bag["fingerprint"] = pulumi.Output.unsecret(text.apply(partial(fingerprint, desired.name)))
     return bag
-
-
-def source_of(
-    credential: Credential, credentials: Mapping[Credential, pulumi.Output[str]], folder: Path
-) -> dict[str, Any]:
-    """Return where a provider finds a credential, a file seen from the project's root; of a plain one its value."""
-    if credential.config is not None:
-        return {"config": credential.config}
-    if credential.env is not None:
-        return {"env": credential.env}
-    if credential.file is not None:
-        return {"file": (folder / credential.file).as_posix()}
-    return {"value": credentials[credential]}
 
 
 def digest_of(revisions: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fleet import names
@@ -103,6 +104,20 @@ def plain(data: Any) -> Any:
     return data
 
 
+def credential_source(credential: Credential, folder: Path) -> dict[str, str] | None:
+    """Return where a credential is found, as a property bag says it, None for a plain value.
+
+    `folder` is the definition's: a file is seen from where that is seen from.
+    """
+    if credential.config is not None:
+        return {"config": credential.config}
+    if credential.env is not None:
+        return {"env": credential.env}
+    if credential.file is not None:
+        return {"file": (folder / credential.file).as_posix()}
+    return None
+
+
 def credential_mark(value: Any) -> str:
     """Return the text that stands for a credential: where it comes from, `<config:argocdToken>`, never what it is."""
     if isinstance(value, Reference):
@@ -122,6 +137,7 @@ __all__ = [
     "Plan",
     "Reference",
     "credential_mark",
+    "credential_source",
     "live_annotations",
     "manifest",
     "plain",
