@@ -135,7 +135,9 @@ def check_literals(fleet: Fleet) -> Iterator[Problem]:
     The platform renders the whole text before vCluster sees it; only its own documented values mean anything there.
     """
     for tenant in fleet.tenants.values():
-        for path, text in (*leaves(tenant.values), *key_texts(tenant.values)):
+        # What the platform does not make has no vcluster.yaml; what its class says there reaches nobody.
+        values = tenant.values if tenant.kubeconfig is None else {}
+        for path, text in (*leaves(values), *key_texts(values)):
             if OPEN in text and not is_builtin_use(text):
                 location = literal_place(tenant.locate, ("spec", "vcluster", *path), text)
                 yield literal_problem(location, dotted(f"{tenant.path}.spec.vcluster", path), tenant)
@@ -178,9 +180,12 @@ def literal_place(locate: Locate, path: Keys, text: str) -> Location | None:
 
 def literal_problem(location: Location | None, path: str, tenant: Tenant) -> Problem:
     """Return the problem of a `{{` that the platform would evaluate in a tenant's vcluster.yaml."""
+    message = f"the platform evaluates `{OPEN}` in the vcluster.yaml of tenant `{tenant.name}` before vCluster sees it"
+    if tenant.kubeconfig is not None:
+        message = f"`{OPEN}` in the applications of tenant `{tenant.name}` is evaluated before their templates see it"
     return Problem(
         "values-template",
-        f"the platform evaluates `{OPEN}` in the vcluster.yaml of tenant `{tenant.name}` before vCluster sees it",
+        message,
         location,
         path,
         "use only `.Values.loft.name`, `.project`, `.cluster` and their like there; other braces belong in an "

@@ -280,6 +280,27 @@ def test_builtin_that_a_given_cluster_does_not_have():
     assert "`app` of tenant `acme`" in problems[0].message
 
 
+def test_braces_mean_the_same_for_a_given_cluster():
+    """Parameters are evaluated as on the platform, so that a definition fits both; there is no vcluster.yaml."""
+    of = fleet(
+        delivery="direct",
+        connectors=[connector("akuity-prod")],
+        templates=[template("app", chart_spec("app"), parameter("a"))],
+        tenants=[
+            tenant(
+                "acme",
+                use("app", template="app", parameters={"a": "{{ .Values.b }}"}),
+                values={"x": "{{ .Values.b }}"},
+                kubeconfig=KUBECONFIG,
+            )
+        ],
+    )
+
+    problems = plan(of).problems
+    assert [problem.code for problem in problems] == ["values-template"]
+    assert "vcluster.yaml" not in problems[0].message
+
+
 # --- the wall ---
 
 LABEL = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,6}[a-z0-9])?", fullmatch=True) | st.sampled_from(
