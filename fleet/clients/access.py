@@ -40,7 +40,7 @@ class Access:
 
     @classmethod
     def of_kubeconfig(cls, text: str, what: str) -> Self:
-        """Return the access of a kubeconfig's current context; `what` is what messages call it.
+        """Return the access of a kubeconfig's current context; `what` says whose, `of tenant ...`, in messages.
 
         Raises:
             RemoteError: it is none, lacks something, or gives credentials by a way that only kubectl has.
@@ -157,7 +157,7 @@ def _set(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unusable(what: str, detail: str, help_: str = "") -> RemoteError:
-    return RemoteError(verb="use", kind="kubeconfig", name=what, system="", detail=detail, help=help_)
+    return RemoteError(verb="use", kind=f"kubeconfig {what}", name="", system="", detail=detail, help=help_)
 
 
 __all__ = ["Access", "authority_text"]

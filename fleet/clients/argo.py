@@ -62,6 +62,10 @@ class Argo(ABC):
         return f"connector `{self.connector}`"
 
     @abstractmethod
+    def close(self) -> None:
+        """Close the connections that are its own."""
+
+    @abstractmethod
     def applications(self, labels: _Labels | None = None) -> _Manifests:
         """Return all applications with these labels, whole, by one LIST."""
 
@@ -164,6 +168,9 @@ class KubernetesArgo(Argo):
         """Take a client of the cluster and the namespace."""
         super().__init__(kubernetes.server, connector, namespace)
         self._kubernetes = kubernetes
+
+    def close(self) -> None:
+        """Close nothing: the client is whoever's made it."""
 
     def applications(self, labels: _Labels | None = None) -> _Manifests:
         """Return all applications of the namespace with these labels."""
@@ -323,6 +330,10 @@ class RestArgo(Argo):
         self._api = api
         self._sees_clusters = False
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
+
     def applications(self, labels: _Labels | None = None) -> _Manifests:
         """Return all applications with these labels that the identity may see."""
         return [self._named(APPLICATION, each) for each in self._api.applications(selector=_selector(labels))]
@@ -356,9 +367,25 @@ class RestArgo(Argo):
         if live is None:
             return False
         _same(live, uid, self.server)
-        return self._api.delete_application(
-            name, str((live.get("spec") or {}).get("project") or "default"), cascade=cascade
-        )
+        project = str((live.get("spec") or {}).get("project") or "default")
+        if not cascade:
+            self._free_of_hooks(live, project)
+        # One that was being deleted already is gone with its last finalizer.
+        return self._api.delete_application(name, project, cascade=cascade) or not cascade
+
+    def _free_of_hooks(self, live: Manifest, project: str) -> None:
+        """Take away the finalizers of hooks that would run in the cluster; the cascade's, Argo CD takes away itself."""
+        found = live["metadata"].get("finalizers") or []
+        kept = [each for each in found if not _is_one_of(each, CONTROLLER_FINALIZERS[1:])]
+        if kept == found:
+            return
+        try:
+            freed = {**live, "metadata": {**live["metadata"], "finalizers": kept}}
+            self._api.update_application(freed, project=project)
+        except RemoteError as error:
+            # Its cluster is unknown: the controller lets go of the application as it is.
+            if error.status != codes.BAD_REQUEST:
+                raise
 
     def projects(self, labels: _Labels | None = None) -> _Manifests:
         """Return all projects with these labels that the identity may see."""

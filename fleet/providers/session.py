@@ -94,6 +94,14 @@ class Session:
         self._delete_deadline: float | None = None
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Close the connections that were made here."""
+        with self._lock:
+            made = [kept.value for kept in self._kept.values()]
+        for each in made:
+            if isinstance(each, Argo | Akuity | Kubernetes):
+                each.close()
+
     @property
     def kubernetes(self) -> Kubernetes:
         """Return the client of the control plane cluster.
@@ -160,7 +168,7 @@ class Session:
             access["server"], self.resolve(access["token"]), str(access.get("caData") or "")
         )
 
-    def cluster(self, access: Mapping[str, Any], what: str = "the cluster") -> Kubernetes:
+    def cluster(self, access: Mapping[str, Any], what: str = "of the cluster") -> Kubernetes:
         """Return the client of the API server of an access; `what` is whose it is, in messages."""
         return self._once(
             "cluster", access, lambda: Kubernetes.connect(self.access(access, what).kubeconfig())
@@ -170,7 +178,7 @@ class Session:
         def own(reference: Mapping[str, Any] | None) -> Kubernetes:
             if reference is None:
                 return self.kubernetes
-            return self.cluster({"kubeconfig": reference}, connection["connector"])
+            return self.cluster({"kubeconfig": reference}, f"of connector `{connection['connector']}`")
 
         return connect_argo(connection, self.resolve, own)
 

@@ -3,7 +3,7 @@
 Redis, repo-server, application controller, API server (TLS, authentication and RBAC on) and ApplicationSet
 controller, and a static Helm repository with the charts of `examples/charts`. Argo CD keeps its objects in the
 control plane, and deploys to whatever cluster is registered there. It does what Argo CD does and nothing more: no
-platform, no kubelet, so what runs in pods never becomes healthy by itself.
+platform, no kubelet: what runs in pods becomes healthy only where somebody else sees to the pods.
 """
 
 from __future__ import annotations
@@ -49,11 +49,16 @@ CHARTS: Final = Path(__file__).resolve().parents[2] / "examples" / "charts"
 CHART_VERSIONS: Final = ("1.0.0", "1.1.0", "2.0.0")
 LONGEST_SOCKET: Final = 100
 
-# Exactly what the platform's documentation asks of the account in a connector. Without `sync`, the deletion of a
-# tenant hangs, since it cancels what is being synced.
+# What the platform's documentation asks of the account in a connector. Without `sync`, the deletion of a tenant hangs,
+# since it cancels what is being synced. Only `projects` is not asked for there: the direct delivery keeps tenants' and
+# host applications apart by projects of its own, and makes those by the same account.
 POLICY: Final = "\n".join(
     [
-        *(f"p, role:{ACCOUNT}, clusters, {verb}, *, allow" for verb in ("get", "create", "update", "delete")),
+        *(
+            f"p, role:{ACCOUNT}, {kind}, {verb}, *, allow"
+            for kind in ("clusters", "projects")
+            for verb in ("get", "create", "update", "delete")
+        ),
         *(
             f"p, role:{ACCOUNT}, applications, {verb}, */*, allow"
             for verb in ("get", "create", "update", "delete", "sync")

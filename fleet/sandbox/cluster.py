@@ -1,7 +1,8 @@
 """A control plane: real etcd and real kube-apiserver, on 127.0.0.1 only.
 
 Several API servers can share one etcd, each under its own prefix and so a cluster of its own: `ControlPlane.tenant`.
-Nothing runs beside them: no controller manager, no nodes. Whoever wants kinds installed does it with a client.
+Beside each can run a real kube-controller-manager, with the few controllers that applications and their removal need.
+There are no nodes. Whoever wants kinds installed does it with a client.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import ssl
 import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
@@ -28,12 +30,20 @@ from typing import Any, Final, Self
 from fleet.sandbox import toolchain
 from fleet.sandbox.api import Api, ApiError, Endpoint
 from fleet.sandbox.certificates import Authority, write_private
-from fleet.sandbox.processes import POLL_SECONDS, Processes, SandboxError, free_port
+from fleet.sandbox.processes import POLL_SECONDS, Processes, SandboxError, free_port, locked
 
 ADMIN: Final = "admin"
 READY_SECONDS: Final = 60.0
 ATTEMPTS: Final = 3
 TOOLS: Final = ("etcd", "kube-apiserver")
+CONTROLLER_MANAGER: Final = "kube-controller-manager"
+# Deployments become pods, what has an owner goes with it, and namespaces finish their deletion.
+CONTROLLERS: Final = (
+    "deployment-controller",
+    "replicaset-controller",
+    "garbage-collector-controller",
+    "namespace-controller",
+)
 ETCD_SECONDS: Final = 10.0
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -67,9 +77,10 @@ def write_kubeconfig(path: Path, contexts: Mapping[str, Endpoint]) -> Path:
 class ControlPlane:
     """One etcd and one kube-apiserver with their data in a folder; a context manager for tests.
 
-    `users` are further users with a token each, by name, with their groups (RBAC decides what they may do); `admin`
-    always exists. `tools` are the binaries' paths, by default those that `toolchain.ensure` finds or builds. With
-    `etcd_of` there is no etcd of its own: it is a cluster in another one's, under its `prefix`.
+    With `controllers` there is a kube-controller-manager as well, for it and for its tenants. `users` are further users
+    with a token each, by name, with their groups (RBAC decides what they may do); `admin` always exists. `tools` are
+    the binaries' paths, by default those that `toolchain.ensure` finds or builds. With `etcd_of` there is no etcd of
+    its own: it is a cluster in another one's, under its `prefix`.
     """
 
     folder: Path
@@ -77,6 +88,7 @@ class ControlPlane:
     tools: Mapping[str, Path] | None = None
     etcd_of: ControlPlane | None = None
     prefix: str = "/control-plane"
+    controllers: bool = False
 
     def __post_init__(self) -> None:
         """Make the folder's path absolute: the processes have a working directory of their own."""
@@ -114,8 +126,8 @@ class ControlPlane:
 
     @property
     def running(self) -> bool:
-        """Return whether both processes are there."""
-        found = [self.processes.find(name) for name in self._names]
+        """Return whether every process is there."""
+        found = [self.processes.find(name) for name in self.names]
         return all(process is not None and process.running for process in found)
 
     def tenant(self, name: str) -> ControlPlane:
@@ -129,7 +141,11 @@ class ControlPlane:
                 f"`{name}` cannot be the name of a cluster: use lower case letters, digits and `-`"
             )
         return ControlPlane(
-            self.folder / "tenants" / name, tools=self.tools, etcd_of=self, prefix=f"/tenants/{name}"
+            self.folder / "tenants" / name,
+            tools=self.tools,
+            etcd_of=self,
+            prefix=f"/tenants/{name}",
+            controllers=self.controllers,
         )
 
     def tenants(self) -> list[ControlPlane]:
@@ -138,32 +154,40 @@ class ControlPlane:
 
     def start(self) -> Self:
         """Start what does not run yet and return when the API server is ready."""
-        tools = self.tools or toolchain.ensure(list(TOOLS))
-        self._write_tokens()
-        for attempt in range(1, ATTEMPTS + 1):
-            self._choose_ports()
-            try:
-                if self.etcd_of is None:
-                    self.processes.start("etcd", [tools["etcd"], *self._etcd_flags()])
-                self.processes.start("kube-apiserver", [tools["kube-apiserver"], *self._apiserver_flags()])
-                self._wait_ready()
-                break
-            except _PortTakenError:
-                # Somebody took a port between our choice of it and its use.
-                self.stop()
-                if attempt == ATTEMPTS:
+        tools = self.tools or toolchain.ensure([*TOOLS, *([CONTROLLER_MANAGER] if self.controllers else [])])
+        with self._alone():
+            self._write_tokens()
+            for attempt in range(1, ATTEMPTS + 1):
+                self._choose_ports()
+                try:
+                    if self.etcd_of is None:
+                        self.processes.start("etcd", [tools["etcd"], *self._etcd_flags()])
+                    self.processes.start(
+                        "kube-apiserver", [tools["kube-apiserver"], *self._apiserver_flags()]
+                    )
+                    self._wait_ready()
+                    break
+                except _PortTakenError:
+                    # Somebody took a port between our choice of it and its use.
+                    self._stop()
+                    if attempt == ATTEMPTS:
+                        raise
+                except BaseException:
+                    self._stop()
                     raise
-            except BaseException:
-                self.stop()
-                raise
-        self.write_kubeconfig(self.kubeconfig)
+            self._start_controllers(tools)
         return self
 
     def stop(self) -> None:
-        """Stop both processes, after those of its tenants, and return when they are gone; the data stays."""
-        for tenant in self.tenants():
-            tenant.stop()
-        self.processes.stop(reversed(self._names))
+        """Stop its processes, after those of its tenants, and return when they are gone; the data stays."""
+        self.stop_tenants()
+        with self._alone():
+            self._stop()
+
+    def stop_tenants(self) -> None:
+        """Stop the processes of all tenants' clusters and return when they are gone; the data stays."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(ControlPlane.stop, self.tenants()))
 
     def remove(self) -> None:
         """Stop it and remove its folder and, out of the etcd of another, all its objects.
@@ -173,14 +197,42 @@ class ControlPlane:
         """
         if self.etcd_of is not None and not self.etcd_of.running:
             raise SandboxError(f"the objects of `{self.folder.name}` cannot be removed: its etcd is down")
-        self.stop()
-        if self.etcd_of is not None:
-            self.etcd_of._forget(self.prefix)  # noqa: SLF001  # it is one of the same class
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.stop_tenants()
+        with self._alone():
+            self._stop()
+            if self.etcd_of is not None:
+                self.etcd_of._forget(self.prefix)  # noqa: SLF001  # it is one of the same class
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
-    def _names(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
+        """Return the names of its processes, in the order of starting."""
+        return (*self._servers, *([CONTROLLER_MANAGER] if self.controllers else []))
+
+    @property
+    def _servers(self) -> tuple[str, ...]:
         return TOOLS if self.etcd_of is None else TOOLS[1:]
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Return what keeps others away from a tenant's cluster while it is started or stopped.
+
+        Whoever starts a control plane of its own sees to that itself.
+        """
+        if self.etcd_of is None:
+            return nullcontext()
+        return locked(self.folder.with_name(f".{self.folder.name}.lock"), self.folder)
+
+    def _stop(self) -> None:
+        self.processes.stop(reversed((*TOOLS, CONTROLLER_MANAGER)))
+
+    def _start_controllers(self, tools: Mapping[str, Path]) -> None:
+        before = self.kubeconfig.read_bytes() if self.kubeconfig.exists() else b""
+        self.write_kubeconfig(self.kubeconfig)
+        if not self.controllers or self.kubeconfig.read_bytes() != before:
+            # It reads the address only once.
+            self.processes.stop([CONTROLLER_MANAGER])
+        if self.controllers:
+            self.processes.start(CONTROLLER_MANAGER, [tools[CONTROLLER_MANAGER], *self._controller_flags()])
 
     def _forget(self, prefix: str) -> None:
         """Remove every key below a prefix from etcd."""
@@ -258,6 +310,23 @@ class ControlPlane:
         }
         return _flags(flags)
 
+    def _controller_flags(self) -> list[str]:
+        flags = {
+            "kubeconfig": self.kubeconfig,
+            "controllers": ",".join(CONTROLLERS),
+            "leader-elect": False,
+            # It listens nowhere.
+            "secure-port": 0,
+            "profiling": False,
+            # There is little to do at once here, and every worker costs something.
+            "concurrent-deployment-syncs": 2,
+            "concurrent-replicaset-syncs": 2,
+            "concurrent-gc-syncs": 4,
+            "concurrent-namespace-syncs": 4,
+            "min-resync-period": "12h",
+        }
+        return _flags(flags)
+
     @property
     def _token_file(self) -> Path:
         return self.folder / "tokens.csv"
@@ -288,7 +357,7 @@ class ControlPlane:
         with suppress(FileNotFoundError):
             known = json.loads((self.folder / "ports.json").read_text())
         ports = {"etcd": ("etcd", "peer"), "kube-apiserver": ("apiserver",)}
-        for process in self._names:
+        for process in self._servers:
             names = ports[process]
             found = self.processes.find(process)
             if found is None or not found.running:
@@ -299,7 +368,7 @@ class ControlPlane:
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while not self._ready():
-            for name in self._names:
+            for name in self._servers:
                 found = self.processes.find(name)
                 if found is None or not found.running:
                     tail = self.processes.tail(name)

@@ -1,8 +1,9 @@
 """The platform stand-in's front: the paths under which the platform serves its clusters and its own API.
 
 `/kubernetes/cluster/<cluster>/...` is the whole API of a control plane cluster, `/kubernetes/management/...` only
-`management.loft.sh`. It takes the platform's access key and passes requests on with the API server's token. Bodies
-and answers are passed through as they come, so watches stream. Each connection has its own to the API server.
+`management.loft.sh`, and `/kubernetes/project/<project>/virtualcluster/<tenant>/...` the whole API of a tenant's
+cluster. It takes the platform's access key and passes requests on with the API server's token. Bodies and answers are
+passed through as they come, so watches stream. Each connection has its own to the API server.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from fleet.names import LOCAL_CLUSTER, PLATFORM_API_VERSION
+from fleet.names import LOCAL_CLUSTER, PLATFORM_API_VERSION, cut
 from fleet.sandbox.api import Endpoint
+from fleet.sandbox.cluster import ControlPlane
+from fleet.sandbox.processes import SandboxError
 
 PLATFORM_VERSION: Final = "v4.10.0"
 MAX_HEAD: Final = 64 * 1024
@@ -31,6 +34,7 @@ CHUNK: Final = 128 * 1024
 GROUP: Final = PLATFORM_API_VERSION.partition("/")[0]
 
 _CLUSTER: Final = re.compile(r"/kubernetes/cluster/([^/]+)(/.*)?")
+_TENANT: Final = re.compile(r"/kubernetes/project/([^/]+)/virtualcluster/([^/]+)(/.*)?")
 _MANAGEMENT: Final = re.compile(r"/kubernetes/management(/.*)?")
 # What an API server of that one group serves.
 _OWN: Final = re.compile(rf"/(apis/{re.escape(GROUP)}(/.*)?|openapi/v3(/apis/{re.escape(GROUP)}/.*)?)")
@@ -94,8 +98,16 @@ class Answer:
         return "\r\n".join(lines).encode() + body
 
 
-def route(head: Head, access_key: str, project_prefix: str) -> str | Answer:
-    """Return the target at the API server that a request is for, or the front's own answer."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A path at an API server: the control plane's, or that of the tenant's cluster of this name."""
+
+    path: str
+    tenant: str = ""
+
+
+def route(head: Head, access_key: str, project_prefix: str) -> Target | Answer:
+    """Return what a request is for, or the front's own answer."""
     parts = urlsplit(head.target)
     if parts.path == "/version":
         major, minor, _ = PLATFORM_VERSION.removeprefix("v").split(".")
@@ -111,6 +123,8 @@ def route(head: Head, access_key: str, project_prefix: str) -> str | Answer:
         name, path = found[1], found[2] or "/"
         if name != LOCAL_CLUSTER:
             return Answer.refusal(HTTPStatus.NOT_FOUND, f'clusters.{GROUP} "{name}" not found')
+    elif found := _TENANT.fullmatch(parts.path):
+        return Target(_with(found[3] or "/", parts.query), cut(f"{found[1]}-{found[2]}"))
     elif found := _MANAGEMENT.fullmatch(parts.path):
         path = found[1] or "/"
         if path in ("/apis", "/apis/"):
@@ -124,7 +138,11 @@ def route(head: Head, access_key: str, project_prefix: str) -> str | Answer:
         return Answer(
             HTTPStatus.CREATED, {"apiVersion": PLATFORM_API_VERSION, "kind": "Self", "status": status}
         )
-    return f"{path}?{parts.query}" if parts.query else path
+    return Target(_with(path, parts.query))
+
+
+def _with(path: str, query: str) -> str:
+    return f"{path}?{query}" if query else path
 
 
 def _groups() -> dict[str, Any]:
@@ -135,17 +153,22 @@ def _groups() -> dict[str, Any]:
 
 @dataclass
 class Front:
-    """The front of one control plane."""
+    """The front of one control plane, whose folder has the tenants' clusters."""
 
     upstream: Endpoint
     access_key: str
     project_prefix: str
+    folder: Path
     _connections: set[_Connection] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        """Prepare what every connection uses."""
-        self._context = ssl.create_default_context(cafile=str(self.upstream.authority))
-        self._address = urlsplit(self.upstream.url)
+    def endpoint(self, tenant: str = "") -> Endpoint | None:
+        """Return the API server of a tenant's cluster, or of the control plane; None where there is none."""
+        if not tenant:
+            return self.upstream
+        # A folder that is not there, or only half: it is on its way.
+        with suppress(SandboxError, OSError, ValueError, KeyError):
+            return ControlPlane(self.folder).tenant(tenant).endpoint()
+        return None
 
     async def serve(self, port: int, certificate: Path, key: Path) -> asyncio.Server:
         """Return the server, listening on a port of 127.0.0.1."""
@@ -168,15 +191,12 @@ class Front:
             connection.close()
             self._connections.discard(connection)
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Return a connection to the API server."""
-        host, port = self._address.hostname, self._address.port
-        return await asyncio.open_connection(host, port, ssl=self._context, limit=MAX_HEAD)
 
-    @property
-    def host(self) -> str:
-        """Return the API server's own name for the `Host` header."""
-        return self._address.netloc
+async def _connect(upstream: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a connection to an API server."""
+    address = urlsplit(upstream.url)
+    context = ssl.create_default_context(cafile=str(upstream.authority))
+    return await asyncio.open_connection(address.hostname, address.port, ssl=context, limit=MAX_HEAD)
 
 
 class _Connection:
@@ -189,6 +209,7 @@ class _Connection:
     def __init__(self, front: Front, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._front, self._reader, self._writer = front, reader, writer
         self._upstream: asyncio.StreamWriter | None = None
+        self._endpoint: Endpoint | None = None
         self._answers: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -203,35 +224,50 @@ class _Connection:
             if isinstance(target, Answer):
                 await self._body(head, None)
                 await self._send(target)
-            elif not await self._forward(head, target):
+            elif (endpoint := self._front.endpoint(target.tenant)) is None:
+                await self._body(head, None)
+                words = f'virtual cluster "{target.tenant}" not found'
+                await self._send(Answer.refusal(HTTPStatus.NOT_FOUND, words))
+            elif not await self._forward(head, target.path, endpoint):
                 return
             if head.get("connection").lower() == "close":
                 return
 
     def close(self) -> None:
         """Hang up on both sides."""
+        self._hang_up()
+        with suppress(Exception):
+            self._writer.close()
+
+    def _hang_up(self) -> None:
+        """Hang up on the API server's side."""
         if self._answers is not None:
             self._answers.cancel()
-        for writer in filter(None, (self._writer, self._upstream)):
+        if self._upstream is not None:
             with suppress(Exception):
-                writer.close()
+                self._upstream.close()
+        self._answers = self._upstream = None
 
     async def _send(self, answer: Answer) -> None:
         self._writer.write(answer.encode())
         await self._writer.drain()
 
-    async def _forward(self, head: Head, target: str) -> bool:
+    async def _forward(self, head: Head, target: str, endpoint: Endpoint) -> bool:
         """Pass a request on; return whether another one can follow."""
+        if self._endpoint != endpoint:
+            # The answers of the one before have all been read, or there would be no further request.
+            self._hang_up()
         if self._upstream is None or self._answers is None or self._upstream.is_closing():
             try:
-                reader, self._upstream = await self._front.connect()
+                reader, self._upstream = await _connect(endpoint)
             except OSError as error:
-                words = f"the control plane cluster does not answer: {error.strerror or error}"
+                words = f"the cluster does not answer: {error.strerror or error}"
                 await self._send(Answer.refusal(HTTPStatus.BAD_GATEWAY, words))
                 return False
+            self._endpoint = endpoint
             self._answers = asyncio.create_task(self._pass_on(reader))
         upgrade = bool(head.get("upgrade"))
-        replaced = {"host": self._front.host, "authorization": f"Bearer {self._front.upstream.token}"}
+        replaced = {"host": urlsplit(endpoint.url).netloc, "authorization": f"Bearer {endpoint.token}"}
         self._upstream.write(head.encode(target, replaced))
         await self._body(head, self._upstream)
         await self._upstream.drain()
@@ -278,7 +314,8 @@ class _Connection:
 async def run(configuration: Mapping[str, Any]) -> None:
     """Serve until the process is asked to end."""
     upstream = Endpoint(configuration["url"], configuration["token"], Path(configuration["authority"]))
-    front = Front(upstream, configuration["access_key"], configuration["project_prefix"])
+    folder = Path(configuration["control_plane"])
+    front = Front(upstream, configuration["access_key"], configuration["project_prefix"], folder)
     pair = configuration["certificate"], configuration["key"]
     server = await front.serve(configuration["port"], Path(pair[0]), Path(pair[1]))
     stopped = asyncio.Event()

@@ -6,14 +6,15 @@ is looked at again. Nothing here knows what the processes do.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -131,6 +132,37 @@ class Processes:
 
     def _record(self, name: str) -> Path:
         return self.folder / "run" / f"{name}.json"
+
+
+@contextmanager
+def locked(path: Path, folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Let one process at a time start or stop what is in a folder; `waiting` is called when another one does.
+
+    The lock stands beside the folder, which may be removed meanwhile, and goes when the folder is gone.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            # Whoever held it before may have removed it: then it locks nothing.
+            if not _is_file_of(path, lock.fileno()):
+                continue
+            try:
+                yield
+            finally:
+                if not folder.exists():
+                    path.unlink()
+            return
+
+
+def _is_file_of(path: Path, descriptor: int) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    return False
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:

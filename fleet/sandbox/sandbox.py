@@ -1,19 +1,21 @@
 """The sandbox in a folder: its processes, its kubeconfig and its Pulumi environment.
 
-`up` starts what does not run, whatever was there before; `down` stops exactly what was started and removes the folder.
-Several sandboxes live side by side, each in its own folder.
+With `argocd` there are also real Argo CD, a cluster for each tenant, with controllers and the kubelet stand-in, and the
+Akuity API stand-in. `up` starts what does not run, whatever was there before; `down` stops exactly what was started and
+removes the folder. Several sandboxes live side by side, each in its own folder.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
 import shutil
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,26 +23,39 @@ from typing import Any, Final
 
 from fleet.names import DEFAULT_PLATFORM_NAMESPACE, DEFAULT_PROJECT_PREFIX, LOCAL_CLUSTER
 from fleet.sandbox import crds, toolchain
+from fleet.sandbox.akuity.process import NAME as AKUITY
 from fleet.sandbox.akuity.process import AkuityProcess
 from fleet.sandbox.api import Api, ApiError, Endpoint
+from fleet.sandbox.argocd import PROCESSES as ARGOCD
+from fleet.sandbox.argocd import TOOLS as ARGOCD_TOOLS
+from fleet.sandbox.argocd import ArgoCD
 from fleet.sandbox.certificates import write_private
-from fleet.sandbox.cluster import ControlPlane, write_kubeconfig
+from fleet.sandbox.cluster import CONTROLLER_MANAGER, ControlPlane, write_kubeconfig
 from fleet.sandbox.controller import AWAY, collection
 from fleet.sandbox.processes import (
-    Process,
     Processes,
     SandboxError,
     free_port,
+    locked,
     wait_until,
 )
 from fleet.sandbox.reconcile import CLUSTER, PROJECT
 
 STAND_IN: Final = "platform-stand-in"
 FRONT: Final = "platform-stand-in-front"
-TITLES: Final = {STAND_IN: "platform stand-in", FRONT: "platform stand-in front"}
+KUBELET: Final = "kubelet-stand-in"
+TITLES: Final = {
+    STAND_IN: "platform stand-in",
+    FRONT: "platform stand-in front",
+    KUBELET: "kubelet stand-in",
+}
 # In the order of starting; each needs the ones before it.
 PROCESSES: Final = ("etcd", "kube-apiserver", STAND_IN, FRONT)
+# What Argo CD brings along, besides itself and the tenants' clusters.
+MORE_PROCESSES: Final = (CONTROLLER_MANAGER, KUBELET)
 TOOLS: Final = ("etcd", "kube-apiserver", "pulumi", "pulumi-language-python")
+MORE_TOOLS: Final = (CONTROLLER_MANAGER, *ARGOCD_TOOLS)
+STOP_SECONDS: Final = 0.3
 READY_SECONDS: Final = 30.0
 # Tells a sandbox's folder from one that must not be removed.
 MARK: Final = "sandbox.json"
@@ -55,6 +70,28 @@ class Options:
     deploy_s: float = 1.0
     application_s: float = 0.2
     delete_s: float = 1.0
+    argocd: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One process of a sandbox: what it is called here, and where it is recorded."""
+
+    name: str
+    processes: Processes
+    process: str
+
+    @property
+    def log(self) -> Path:
+        """Return the path of its log."""
+        return self.processes.log(self.process)
+
+    def state(self) -> State:
+        """Return what `status` shows of it."""
+        found = self.processes.find(self.process)
+        return State(
+            self.name, found.pid if found else None, found is not None and found.running, str(self.log)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +101,7 @@ class State:
     name: str
     pid: int | None
     running: bool
+    log: str
 
 
 def default_folder(environment: Mapping[str, str]) -> Path:
@@ -84,7 +122,7 @@ class Sandbox:
     def __init__(self, folder: Path, say: Callable[[str], None] = _silent) -> None:
         self.folder = folder.absolute()
         self.processes = Processes(self.folder)
-        self.control_plane = ControlPlane(self.folder)
+        self.control_plane = ControlPlane(self.folder, controllers=self.options().argocd)
         self._say = say
 
     @classmethod
@@ -97,10 +135,31 @@ class Sandbox:
         """Return the kubeconfig: context `platform` goes through the platform's paths, `direct` to the API server."""
         return self.folder / "sandbox.kubeconfig"
 
+    @property
+    def argocd(self) -> ArgoCD:
+        """Return the Argo CD of this sandbox, which runs when it is asked for."""
+        return ArgoCD(self.control_plane, self.folder / "argocd")
+
+    @property
+    def akuity(self) -> AkuityProcess:
+        """Return the Akuity API stand-in of this sandbox: it comes with Argo CD or apart, and goes with it."""
+        return AkuityProcess(self.folder / "akuity")
+
+    def parts(self, options: Options | None = None) -> list[Part]:
+        """Return the processes that there should be, in the order of starting."""
+        parts = [Part(name, self.processes, name) for name in PROCESSES]
+        if not (options or self.options()).argocd:
+            return parts
+        parts += [Part(name, self.processes, name) for name in MORE_PROCESSES]
+        parts += [Part(name, self.argocd.processes, name) for name in ARGOCD]
+        parts.append(Part(AKUITY, self.akuity.processes, AKUITY))
+        for tenant in self.control_plane.tenants():
+            parts += [Part(f"{tenant.folder.name}/{name}", tenant.processes, name) for name in tenant.names]
+        return parts
+
     def status(self) -> list[State]:
         """Return the state of each process."""
-        found = {name: self.processes.find(name) for name in PROCESSES}
-        return [_state(name, process) for name, process in found.items()]
+        return [part.state() for part in self.parts()]
 
     @property
     def running(self) -> bool:
@@ -114,40 +173,38 @@ class Sandbox:
             SandboxError: something did not start (what this call has started is stopped again), or the folder holds
                 something else.
         """
-        tools = toolchain.ensure(TOOLS)
+        options = options or self.options()
+        tools = toolchain.ensure([*TOOLS, *(MORE_TOOLS if options.argocd else ())])
         began = time.monotonic()
         with self._locked():
-            before = {state.name for state in self.status() if state.running}
             fresh = not (self.folder / MARK).exists()
             if fresh and self.folder.exists() and any(self.folder.iterdir()):
                 # `down` removes the folder with all that is in it.
                 raise SandboxError(f"{self.folder} holds something else; a sandbox needs a folder of its own")
-            options = options or self.options()
+            states = [part.state() for part in self.parts(options)]
+            before = {state.name for state in states if state.running}
             try:
                 self._start(options, tools, before)
             except BaseException:
-                self.processes.stop(name for name in reversed(PROCESSES) if name not in before)
+                self._abandon(options, before)
                 if fresh:
                     self._remove()
                 raise
-        state = (
-            "runs already" if before == set(PROCESSES) else f"is up after {time.monotonic() - began:.1f} s"
-        )
+        runs = len(before) == len(states)
+        state = "runs already" if runs else f"is up after {time.monotonic() - began:.1f} s"
         self._say(f"the sandbox in {self.folder} {state}")
         return self
-
-    @property
-    def akuity(self) -> AkuityProcess:
-        """Return the Akuity API stand-in of this sandbox, which is started and stopped apart, and goes with it."""
-        return AkuityProcess(self.folder / "akuity")
 
     def down(self, *, keep_data: bool = False) -> None:
         """Stop every process and remove the folder, or keep its data for the next `up`."""
         if not self.folder.exists():
             return
         with self._locked():
+            # First whoever starts and stops others.
+            self.processes.stop([FRONT, STAND_IN])
+            self._stop_argocd()
             self.akuity.stop(keep_data=keep_data)
-            self.processes.stop(reversed(PROCESSES))
+            self.control_plane.stop()
             if not keep_data:
                 self._remove()
 
@@ -161,6 +218,7 @@ class Sandbox:
             raise SandboxError(f"there is no sandbox in {self.folder}; `fleet sandbox up` starts one")
         located = toolchain.Toolchain().locate(TOOLS)
         programs = {name: found.path for name, found in located.items() if found is not None}
+        more = self._argocd_env() if self.options().argocd else {}
         return {
             "FLEET_SANDBOX": str(self.folder),
             "KUBECONFIG": str(self.kubeconfig),
@@ -168,6 +226,20 @@ class Sandbox:
             "PULUMI_BACKEND_URL": f"file://{self.folder / 'pulumi'}",
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(self.folder / "passphrase"),
             "PULUMI_SKIP_UPDATE_CHECK": "true",
+            **more,
+        }
+
+    def _argocd_env(self) -> dict[str, str]:
+        account = self.argocd.account()
+        return {
+            "FLEET_ARGOCD_SERVER": self.argocd.url,
+            "FLEET_ARGOCD_TOKEN": account.token,
+            "FLEET_ARGOCD_USERNAME": account.name,
+            "FLEET_ARGOCD_PASSWORD": account.password,
+            # As connectors have it.
+            "FLEET_ARGOCD_CA": b64encode(self.argocd.authority.certificate.read_bytes()).decode(),
+            "FLEET_CHARTS": self.argocd.repository,
+            **self.akuity.env(),
         }
 
     def options(self) -> Options:
@@ -187,15 +259,88 @@ class Sandbox:
         if not (self.folder / "passphrase").exists():
             write_private(self.folder / "passphrase", secrets.token_urlsafe(32))
         self.control_plane.tools = tools
+        self.control_plane.controllers = options.argocd
         if not {"etcd", "kube-apiserver"} <= before:
             self._say("starting etcd and kube-apiserver")
-        address = self.control_plane.start().endpoint()
+        if not options.argocd:
+            self._stop_argocd()
+            self._start_platform(self.control_plane.start().endpoint(), options, {})
+            return
+        with self._beside(lambda: self._abandon(options, before)) as beside:
+            akuity = beside(self._start_akuity)
+            address = self.control_plane.start().endpoint()
+            argocd = beside(self._start_argocd, tools, before)
+            # Their own folders say that they were there, whatever the platform stand-in makes of them.
+            down = [tenant for tenant in self.control_plane.tenants() if not tenant.running]
+            tenants = [beside(tenant.start) for tenant in down]
+            self._start_python(KUBELET, "fleet.sandbox.kubelet", {"control_plane": str(self.folder)})
+            wait(tenants)
+            more = {"control_plane": str(self.folder), "akuity": akuity.result()}
+            self._start_platform(address, options, more)
+            for each in (argocd, *tenants):
+                each.result()
+        self._check(options)
+
+    @contextmanager
+    def _beside(self, abandon: Callable[[], None]) -> Iterator[Callable[..., Future[Any]]]:
+        """Yield what starts something beside the rest; a failure abandons what is on its way as well."""
+        with ThreadPoolExecutor() as pool:
+            started: list[Future[Any]] = []
+
+            def beside(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+                started.append(pool.submit(work, *arguments))
+                return started[-1]
+
+            try:
+                yield beside
+            except BaseException:
+                # Whoever waits for a process that has been stopped gives up at once.
+                while wait(started, STOP_SECONDS).not_done:
+                    abandon()
+                raise
+
+    def _start_platform(self, address: Endpoint, options: Options, more: Mapping[str, Any]) -> None:
         crds.install(address)
-        self._start_python(STAND_IN, "fleet.sandbox.controller", _shared(address) | asdict(options))
+        settings = {name: value for name, value in asdict(options).items() if name != "argocd"}
+        self._start_python(STAND_IN, "fleet.sandbox.controller", {**_shared(address), **settings, **more})
         front = self._start_front(address, options)
         endpoint = Endpoint(f"{front.url}/kubernetes/cluster/{LOCAL_CLUSTER}", front.token, front.authority)
         self._wait_ready(endpoint, options)
         write_kubeconfig(self.kubeconfig, {"platform": endpoint, "direct": address})
+
+    def _start_argocd(self, tools: Mapping[str, Path], before: set[str]) -> None:
+        if not set(ARGOCD) <= before:
+            self._say("starting Argo CD")
+        argocd = self.argocd
+        argocd.tools = tools
+        argocd.start()
+
+    def _start_akuity(self) -> dict[str, str]:
+        """Start the Akuity API stand-in before that Argo CD, and return how the platform stand-in reaches it."""
+        stand_in = self.akuity
+        settings = {"kubeconfig": str(self.control_plane.kubeconfig), "namespace": self.argocd.namespace}
+        url = stand_in.start({"argocd": settings})
+        return {"url": url, "authority": str(stand_in.authority.certificate)}
+
+    def _stop_argocd(self) -> None:
+        """Stop all that comes with Argo CD, save the Akuity API stand-in, which may have been started apart."""
+        self.argocd.stop()
+        self.processes.stop([KUBELET])
+        self.control_plane.stop_tenants()
+
+    def _check(self, options: Options) -> None:
+        """Name what has died while the rest was starting."""
+        for part in self.parts(options):
+            # The platform stand-in starts and stops tenants' clusters whenever it likes.
+            if "/" not in part.name and not part.state().running:
+                tail = part.processes.tail(part.process)
+                raise SandboxError(f"`{part.name}` ended while starting; {part.log} ends:\n{tail}")
+
+    def _abandon(self, options: Options, before: set[str]) -> None:
+        """Stop what did not run before."""
+        for part in reversed(self.parts(options)):
+            if part.name not in before:
+                part.processes.stop([part.process])
 
     def _start_front(self, upstream: Endpoint, options: Options) -> Endpoint:
         """Start the front and return its address, the same as before if it can be had."""
@@ -212,6 +357,7 @@ class Sandbox:
             "project_prefix": options.project_prefix,
             "certificate": str(pair.certificate),
             "key": str(pair.key),
+            "control_plane": str(self.folder),
         }
         self._start_python(FRONT, "fleet.sandbox.front", configuration)
         return Endpoint(f"https://127.0.0.1:{port}", key, upstream.authority)
@@ -262,42 +408,14 @@ class Sandbox:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Let one process at a time start or stop the sandbox of this folder.
-
-        The lock stands beside the folder, which `down` removes, and goes when the folder is gone.
-        """
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        """Let one process at a time start or stop the sandbox of this folder."""
         path = self.folder.parent / f".{self.folder.name}.lock"
-        while True:
-            with path.open("w") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    self._say("waiting for another `fleet sandbox` to finish")
-                    fcntl.flock(lock, fcntl.LOCK_EX)
-                # Whoever held it before may have removed it: then it locks nothing.
-                if not _is_file_of(path, lock.fileno()):
-                    continue
-                try:
-                    yield
-                finally:
-                    if not self.folder.exists():
-                        path.unlink()
-                return
-
-
-def _is_file_of(path: Path, descriptor: int) -> bool:
-    with suppress(FileNotFoundError):
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    return False
+        with locked(path, self.folder, lambda: self._say("waiting for another `fleet sandbox` to finish")):
+            yield
 
 
 def _shared(endpoint: Endpoint) -> dict[str, str]:
     return {"url": endpoint.url, "token": endpoint.token, "authority": str(endpoint.authority)}
-
-
-def _state(name: str, process: Process | None) -> State:
-    return State(name, process.pid if process else None, running=process is not None and process.running)
 
 
 def _python_environment() -> dict[str, str]:
@@ -306,4 +424,4 @@ def _python_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": source, "PYTHONUNBUFFERED": "1"}
 
 
-__all__ = ["Options", "Sandbox", "SandboxError", "State", "default_folder"]
+__all__ = ["Options", "Part", "Sandbox", "SandboxError", "State", "default_folder"]

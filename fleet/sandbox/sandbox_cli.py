@@ -20,19 +20,19 @@ from fleet.sandbox.akuity_cli import app as akuity_app
 from fleet.sandbox.api import ApiError
 from fleet.sandbox.controller import AWAY, collection
 from fleet.sandbox.reconcile import APPLICATION, DELAY, FAIL, PAUSE, TENANT
-from fleet.sandbox.sandbox import PROCESSES, Sandbox, SandboxError
+from fleet.sandbox.sandbox import Sandbox, SandboxError
 from fleet.sandbox.toolchain import ToolchainError
 
 NOT_RUNNING = 3
 
 app = typer.Typer(
     name="sandbox",
-    help="A control plane on this machine: etcd, kube-apiserver and a platform stand-in.",
+    help="A control plane on this machine: etcd, kube-apiserver and a platform stand-in; on request Argo CD.",
     no_args_is_help=True,
     add_completion=False,
 )
 app.add_typer(
-    akuity_app, name="akuity", help="A stand-in for the Akuity API; no part of the fleet uses it yet."
+    akuity_app, name="akuity", help="A stand-in for the Akuity API; `up --argocd` starts it as well."
 )
 
 
@@ -78,6 +78,10 @@ def _reported() -> Iterator[None]:
 @app.command()
 def up(
     folder: Folder = None,
+    argocd: Annotated[
+        bool | None,
+        typer.Option(help="With real Argo CD, a cluster for each tenant, and the Akuity API stand-in."),
+    ] = None,
     deploy_delay: Annotated[
         float | None, typer.Option(help="Seconds until a tenant is deployed.", min=0)
     ] = None,
@@ -91,7 +95,12 @@ def up(
     """Start the sandbox, or what of it does not run; options stay for the next time."""
     with _reported():
         sandbox = _sandbox(folder)
-        given = {"deploy_s": deploy_delay, "application_s": application_delay, "delete_s": delete_delay}
+        given = {
+            "argocd": argocd,
+            "deploy_s": deploy_delay,
+            "application_s": application_delay,
+            "delete_s": delete_delay,
+        }
         changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         sandbox.up(replace(sandbox.options(), **changed))
     place = "" if folder is None else f" --dir {shlex.quote(str(folder))}"
@@ -120,20 +129,20 @@ def status(folder: Folder = None, output: Annotated[Format, typer.Option("--form
         states = sandbox.status()
         running = all(state.running for state in states)
         if output is Format.JSON:
-            processes = [{**asdict(state), "log": str(sandbox.processes.log(state.name))} for state in states]
             known = str(sandbox.kubeconfig) if sandbox.kubeconfig.exists() else None
             found = {
                 "folder": str(sandbox.folder),
                 "running": running,
                 "kubeconfig": known,
-                "processes": processes,
+                "processes": [asdict(state) for state in states],
             }
             print(json.dumps(found, indent=2))
         else:
             print(f"{sandbox.folder}: {_summary(running, any(state.pid for state in states))}")
+            width = max(24, *(len(state.name) for state in states))
             for state in states:
                 words = f"pid {state.pid}" if state.running else "stopped" if state.pid is None else "died"
-                print(f"  {state.name:<24} {words}")
+                print(f"  {state.name:<{width}} {words}")
     if not running:
         raise typer.Exit(NOT_RUNNING)
 
@@ -158,19 +167,19 @@ def env(folder: Folder = None) -> None:
 
 @app.command()
 def logs(
-    name: Annotated[str | None, typer.Argument(help=f"One of {', '.join(PROCESSES)}.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A process, as `fleet sandbox status` names it.")] = None,
     folder: Folder = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as lines are written.")] = False,
     lines: Annotated[int, typer.Option("-n", "--lines", help="How many of the last lines.", min=0)] = 50,
 ) -> None:
     """Show the logs of the sandbox's processes."""
-    if name is not None and name not in PROCESSES:
-        raise typer.BadParameter(f"`{name}` is none of {', '.join(PROCESSES)}", param_hint="NAME")
-    processes = _sandbox(folder).processes
-    paths = [processes.log(each) for each in ([name] if name else PROCESSES)]
-    found = [path for path in paths if path.exists()]
+    sandbox = _sandbox(folder)
+    known = {part.name: part.log for part in sandbox.parts()}
+    if name is not None and name not in known:
+        raise typer.BadParameter(f"`{name}` is none of {', '.join(known)}", param_hint="NAME")
+    found = [path for path in ([known[name]] if name else known.values()) if path.exists()]
     if not found:
-        print(f"error: there are no logs in {processes.folder}", file=sys.stderr)
+        print(f"error: there are no logs in {sandbox.folder}", file=sys.stderr)
         raise typer.Exit(1)
     command = ["tail", "-n", str(lines), *(["-F"] if follow else []), *map(str, found)]
     raise typer.Exit(subprocess.run(command, check=False).returncode)

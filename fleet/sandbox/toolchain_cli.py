@@ -19,10 +19,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
-_ON_DEMAND = ", ".join(name for name, tool in TOOLS.items() if tool.on_demand)
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help=f"Any of: {', '.join(TOOLS)}. All but {_ON_DEMAND} when left out."),
+    typer.Argument(help=f"Any of: {', '.join(TOOLS)}. All of them when left out."),
 ]
 
 

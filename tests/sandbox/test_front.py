@@ -27,7 +27,9 @@ def status_of(
     target: str, method: str = "GET", headers: tuple[tuple[str, str], ...] = AUTHORIZED
 ) -> int | str:
     found = route(Head(method, target, headers), KEY, "p-")
-    return int(found.status) if isinstance(found, Answer) else found
+    if isinstance(found, Answer):
+        return int(found.status)
+    return f"{found.tenant}:{found.path}" if found.tenant else found.path
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,10 @@ def status_of(
         (f"/kubernetes/management{OURS}/../../../api/v1/secrets", 404),
         (f"/kubernetes/management{OURS}/%2e%2e/%2E%2E/x", 404),
         (f"/kubernetes/management{OURS}/..%2fx", 404),
-        ("/kubernetes/project/p/virtualcluster/v/api", 404),
+        ("/kubernetes/project/p/virtualcluster/v/api/v1/pods?limit=1", "p-v:/api/v1/pods?limit=1"),
+        ("/kubernetes/project/p/virtualcluster/v", "p-v:/"),
+        ("/kubernetes/project/p/virtualcluster/../api", 404),
+        ("/kubernetes/project/p/virtualcluster", 404),
         ("/api/v1/secrets", 404),
         ("/version", 200),
     ],

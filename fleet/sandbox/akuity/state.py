@@ -81,6 +81,8 @@ class Settings:
     max_page: int | None = None
     await_pods: bool = False
     enveloped_manifests: bool = False
+    # The kubeconfig and the namespace of the Argo CD behind the instances.
+    argocd: Mapping[str, str] | None = None
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Settings:
