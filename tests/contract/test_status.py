@@ -283,6 +283,7 @@ def _plan(platform: Platform, *tenants: str, **more: Any) -> Plan:
         Desired(kind=Kind.AKUITY_AGENT, name=bag["cluster"]["name"], properties=bag)
         for bag in more.get("agents", ())
     ]
+    connections = {"main": connection, **more.get("connections", {})}
     ready = Desired(kind=Kind.FLEET_READY, name="demo", properties={"argocd": connections, "tenants": {}})
     return Plan((*agents, *applications, ready), ())
 
@@ -329,8 +330,8 @@ def test_two_connectors_to_one_argo_cd_show_each_application_once(
     """What the one connector has planned is not too much in the eyes of the other."""
     argo.application(platform, "acme", "redis")
     kubeconfig = Path(faulty.kubeconfig(tmp_path)).read_text(encoding="utf-8")
-    other = {"connector": "other", "namespace": platform.namespace, "kubernetes": {}}
-    other["kubernetes"] = {"kubeconfig": {"value": kubeconfig}}
+    own = {"kubeconfig": {"value": kubeconfig}}
+    other = {"connector": "other", "namespace": platform.namespace, "kubernetes": own}
     planned = _plan(platform, "acme", connections={"other": other})
 
     status = _direct_status(platform, planned, "acme", config={"argocdKubeconfig": kubeconfig})
