@@ -33,6 +33,7 @@ from fleet.errors import (
     ordered,
 )
 from fleet.names import Kind
+from fleet.providers.registration import fingerprint
 from fleet.providers.resources import RESOURCES
 
 # What the gate waits for: each says in its output `revision` when it was written.
@@ -226,11 +227,6 @@ def bag_of(
         text = credentials[(access.get("kubeconfig") or access["token"]).credential]
         bag["fingerprint"] = pulumi.Output.unsecret(text.apply(partial(fingerprint, desired.name)))
     return bag
-
-
-def fingerprint(cluster: str, text: str) -> str:
-    """Return a few digits that change with the access to a cluster; salted by its name, and too few to tell more."""
-    return hashlib.sha256(f"{cluster}\n{text}".encode()).hexdigest()[:8]
 
 
 def digest_of(revisions: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:

@@ -132,6 +132,30 @@ def check_clusters(
             scope.findings.error("cluster-unreachable", message, where, ("metadata", "name"), help=advice)
 
 
+def check_connectors(
+    scope: Scope, connectors: Mapping[str, Connector], tenants: Mapping[str, Tenant]
+) -> None:
+    """Report connectors of tenants that lead to one Argo CD, whose AppProject both would write; direct only."""
+    used = {tenant.connector for tenant in tenants.values()}
+    taken: dict[tuple[str, str], Connector] = {}
+    for connector in connectors.values():
+        if connector.name not in used:
+            continue
+        place = (connector.spec.server.rstrip("/"), connector.spec.namespace or names.ARGOCD_NAMESPACE)
+        first = taken.setdefault(place, connector)
+        if first is not connector:
+            documents = scope.declared.names["connectors"]
+            message = f"the connectors `{first.name}` and `{connector.name}` lead to the same Argo CD"
+            scope.findings.error(
+                "connector-shared",
+                message,
+                documents[connector.name],
+                ("metadata", "name"),
+                help=f"name `{first.name}` in all tenants: their AppProject is written once in each Argo CD",
+                related=labelled("the first of them", documents[first.name], ("metadata", "name")),
+            )
+
+
 def check_registered_names(scope: Scope, tenants: Mapping[str, Tenant]) -> None:
     """Report tenants that Argo CD would know by one name; in direct delivery only."""
     if scope.fleet is None:

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from fleet.definition.credentials import warn_about_plain
 from fleet.definition.declared import Declared
-from fleet.definition.delivery import check_clusters, check_fields, check_registered_names, is_direct
+from fleet.definition.delivery import (
+    check_clusters,
+    check_connectors,
+    check_fields,
+    check_registered_names,
+    is_direct,
+)
 from fleet.definition.findings import Findings
 from fleet.definition.fleet import Fleet, Project
 from fleet.definition.layers import ReadValues
@@ -40,6 +46,7 @@ def resolve(
     tenants = unresolved.all()
     if is_direct(scope):
         check_clusters(scope, connectors, clusters, tenants)
+        check_connectors(scope, connectors, tenants)
         check_registered_names(scope, tenants)
     for tenant in tenants.values():
         if tenant.project is not None and tenant.project not in projects:

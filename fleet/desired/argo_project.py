@@ -42,7 +42,7 @@ def render_argo_project(
     spec: dict[str, Any] = {
         "description": f"{what} of fleet {fleet.name}",
         "sourceRepos": ["*"],
-        "destinations": [{"name": cluster, "namespace": "*"} for cluster in clusters],
+        "destinations": [{"name": cluster, "namespace": "*"} for cluster in dict.fromkeys(clusters)],
         "clusterResourceWhitelist": [{"group": "*", "kind": "*"}],
     }
     return Desired(

@@ -16,9 +16,11 @@ from fleet.definition.places import Keys, dotted, value_at
 from fleet.definition.spot import Spot
 from fleet.desired.application import Rendered
 from fleet.desired.gotemplate import OPEN, FieldUse, GoTemplateError, check_text, scan
+from fleet.desired.objects import Desired
 from fleet.desired.template import live_name, template_body
 from fleet.desired.values import BUILTINS, CLUSTER_ANNOTATIONS, known_paths, leaves, lookup
 from fleet.errors import Location, Problem, Severity
+from fleet.names import Kind
 
 DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 DNS_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")
@@ -133,7 +135,9 @@ def check_literals(fleet: Fleet) -> Iterator[Problem]:
     The platform renders the whole text before vCluster sees it; only its own documented values mean anything there.
     """
     for tenant in fleet.tenants.values():
-        for path, text in (*leaves(tenant.values), *key_texts(tenant.values)):
+        # What the platform does not make has no vcluster.yaml; what its class says there reaches nobody.
+        values = tenant.values if tenant.kubeconfig is None else {}
+        for path, text in (*leaves(values), *key_texts(values)):
             if OPEN in text and not is_builtin_use(text):
                 location = literal_place(tenant.locate, ("spec", "vcluster", *path), text)
                 yield literal_problem(location, dotted(f"{tenant.path}.spec.vcluster", path), tenant)
@@ -176,9 +180,12 @@ def literal_place(locate: Locate, path: Keys, text: str) -> Location | None:
 
 def literal_problem(location: Location | None, path: str, tenant: Tenant) -> Problem:
     """Return the problem of a `{{` that the platform would evaluate in a tenant's vcluster.yaml."""
+    message = f"the platform evaluates `{OPEN}` in the vcluster.yaml of tenant `{tenant.name}` before vCluster sees it"
+    if tenant.kubeconfig is not None:
+        message = f"`{OPEN}` in the applications of tenant `{tenant.name}` is evaluated before their templates see it"
     return Problem(
         "values-template",
-        f"the platform evaluates `{OPEN}` in the vcluster.yaml of tenant `{tenant.name}` before vCluster sees it",
+        message,
         location,
         path,
         "use only `.Values.loft.name`, `.project`, `.cluster` and their like there; other braces belong in an "
@@ -369,7 +376,7 @@ def check_duplicates(applications: Sequence[Rendered]) -> Iterator[Problem]:
                 "application-name-taken",
                 f"{tenants_of(same)} would have an application of the same name, `{name}`",
                 same,
-                "rename one: a live name is `<tenant>-<application>`, cut to 63 characters",
+                taken_help(same[0].desired),
             )
     for (cluster, namespace, what), same in by_place.items():
         if len(same) > 1:
@@ -379,6 +386,13 @@ def check_duplicates(applications: Sequence[Rendered]) -> Iterator[Problem]:
                 same,
                 release_help(same),
             )
+
+
+def taken_help(desired: Desired) -> str:
+    """Return what the name of an application is made of."""
+    if desired.kind is Kind.ARGO_APPLICATION:
+        return "rename one: its name in Argo CD is `<fleet>-<tenant>-<application>`, cut to 53 characters"
+    return "rename one: a live name is `<tenant>-<application>`, cut to 63 characters"
 
 
 def release_keys(rendered: Rendered) -> Iterator[tuple[str, str, str]]:

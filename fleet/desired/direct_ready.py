@@ -26,8 +26,8 @@ def render_direct_ready(fleet: Fleet, objects: Sequence[Desired]) -> Desired:
         elif desired.kind is Kind.AKUITY_AGENT:
             connector = properties["akuity"]["connector"]
             akuity[connector] = properties["akuity"]
-            # An agent of a control plane cluster belongs to no tenant.
-            agents.setdefault(connector, {})[desired.name] = desired.tenant or ""
+            # The agent of a control plane cluster belongs to no tenant: there reports name the cluster.
+            agents.setdefault(connector, {})[desired.name] = desired.tenant or desired.name
     return Desired(
         kind=Kind.FLEET_READY,
         name=fleet.name,

@@ -33,6 +33,16 @@ def render_ready(fleet: Fleet, objects: Sequence[Desired]) -> Desired:
     )
 
 
+def tenants_by_namespace(objects: Sequence[Desired]) -> dict[str, list[str]]:
+    """Return the names of the tenants that the platform makes, by their namespace."""
+    tenants: dict[str, list[str]] = {}
+    for desired in objects:
+        if desired.kind is Kind.TENANT:
+            namespace = desired.properties["manifest"]["metadata"]["namespace"]
+            tenants.setdefault(namespace, []).append(desired.name)
+    return {namespace: sorted(tenants[namespace]) for namespace in sorted(tenants)}
+
+
 def render_sources(objects: Sequence[Desired]) -> dict[str, Any]:
     """Return what Argo CD must have compared each application of the platform with: a digest of its rendered source.
 
@@ -47,16 +57,6 @@ def render_sources(objects: Sequence[Desired]) -> dict[str, Any]:
             if not is_automated(spec):
                 manual.setdefault(namespace, []).append(desired.name)
     return {"sources": sources, **({"manual": manual} if manual else {})}
-
-
-def tenants_by_namespace(objects: Sequence[Desired]) -> dict[str, list[str]]:
-    """Return the names of the tenants that the platform makes, by their namespace."""
-    tenants: dict[str, list[str]] = {}
-    for desired in objects:
-        if desired.kind is Kind.TENANT:
-            namespace = desired.properties["manifest"]["metadata"]["namespace"]
-            tenants.setdefault(namespace, []).append(desired.name)
-    return {namespace: sorted(tenants[namespace]) for namespace in sorted(tenants)}
 
 
 def seconds(duration: str) -> int:

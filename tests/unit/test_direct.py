@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fleet import names
 from fleet.clients.values import parse_values
-from fleet.definition.fleet import Fleet
+from fleet.definition.fleet import ControlPlaneCluster, Fleet
 from fleet.definition.model import Credential, RepoServer
 from fleet.desired.agent import render_kustomization
 from fleet.desired.argo_application import without_empty
@@ -161,7 +161,9 @@ def test_gate_waits_for_everything():
     assert set(objects[-1].depends_on) == {item.key for item in objects[:-1]}
     properties = objects[-1].properties
     assert set(properties["applications"]) == set(properties["argocd"]) == {"akuity-prod", "self-hosted"}
-    assert properties["agents"] == {"akuity-prod": {"host-test-far": "", "tenant-test-acme": "acme"}}
+    assert properties["agents"] == {
+        "akuity-prod": {"host-test-far": "host-test-far", "tenant-test-acme": "acme"}
+    }
 
 
 def test_registration_of_a_tenant_that_the_platform_made_goes_through_it():
@@ -278,6 +280,27 @@ def test_builtin_that_a_given_cluster_does_not_have():
     assert "`app` of tenant `acme`" in problems[0].message
 
 
+def test_braces_mean_the_same_for_a_given_cluster():
+    """Parameters are evaluated as on the platform, so that a definition fits both; there is no vcluster.yaml."""
+    of = fleet(
+        delivery="direct",
+        connectors=[connector("akuity-prod")],
+        templates=[template("app", chart_spec("app"), parameter("a"))],
+        tenants=[
+            tenant(
+                "acme",
+                use("app", template="app", parameters={"a": "{{ .Values.b }}"}),
+                values={"x": "{{ .Values.b }}"},
+                kubeconfig=KUBECONFIG,
+            )
+        ],
+    )
+
+    problems = plan(of).problems
+    assert [problem.code for problem in problems] == ["values-template"]
+    assert "vcluster.yaml" not in problems[0].message
+
+
 # --- the wall ---
 
 LABEL = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,6}[a-z0-9])?", fullmatch=True) | st.sampled_from(
@@ -310,6 +333,11 @@ METADATA = st.dictionaries(
 )
 
 
+CONTENT = st.fixed_dictionaries({"inline": SPEC}) | st.fixed_dictionaries(
+    {"template": st.just("t")}, optional={"parameters": st.fixed_dictionaries({"where": PLACES})}
+)
+
+
 @st.composite
 def fleets(draw: st.DrawFn) -> Fleet:
     """Return a random fleet of the direct delivery, its templates as hostile as they like."""
@@ -326,12 +354,8 @@ def fleets(draw: st.DrawFn) -> Fleet:
     ]
     which = st.sampled_from(["one", "two"])
     hosts = draw(st.lists(LABEL, unique=True, max_size=3))
-    clusters = [
-        cluster(
-            name, draw(which), **draw(st.sampled_from([{"in_cluster": True}, {"kubeconfig": KUBECONFIG}, {}]))
-        )
-        for name in hosts
-    ]
+    ways: list[dict[str, Any]] = [{"in_cluster": True}, {"kubeconfig": KUBECONFIG}, {}]
+    clusters = [cluster(name, draw(which), **draw(st.sampled_from(ways))) for name in hosts]
     templates = [
         template("t", draw(SPEC), parameter("where", "in-cluster"), metadata=draw(METADATA)),
     ]
@@ -341,13 +365,7 @@ def fleets(draw: st.DrawFn) -> Fleet:
             use(
                 application,
                 target=draw(st.sampled_from(["host", "vCluster"])),
-                **draw(
-                    st.just({"template": "t"})
-                    | st.fixed_dictionaries(
-                        {"template": st.just("t"), "parameters": st.fixed_dictionaries({"where": PLACES})}
-                    )
-                    | st.fixed_dictionaries({"inline": SPEC})
-                ),
+                **draw(CONTENT),
             )
             for application in draw(st.lists(LABEL, unique=True, max_size=3))
         ]
@@ -439,6 +457,38 @@ def test_order_of_files_does_not_matter(of, shuffler: random.Random):
     )
 
     assert plan(other) == plan(of)
+
+
+def test_host_project_admits_each_cluster_once():
+    """Two documents of the cluster that Argo CD runs in are one destination; their order is no matter."""
+    hosts = [
+        cluster("b", "akuity-prod", in_cluster=True),
+        cluster("c", "akuity-prod", kubeconfig=KUBECONFIG),
+        cluster("a", "akuity-prod", in_cluster=True),
+    ]
+
+    def found(order: list[ControlPlaneCluster]) -> Any:
+        of = fleet(
+            delivery="direct",
+            connectors=[connector("akuity-prod")],
+            clusters=order,
+            tenants=[
+                tenant(
+                    f"on-{host.name}",
+                    use("app", target="host", inline={"source": {"repoURL": "x", "path": "y"}}),
+                    cluster=host.name,
+                    kubeconfig=KUBECONFIG,
+                )
+                for host in order
+            ],
+        )
+        return planned(Kind.ARGO_PROJECT, "akuity-prod.test-host", of).properties["manifest"]["spec"]
+
+    assert found(hosts) == found(hosts[::-1])
+    assert found(hosts)["destinations"] == [
+        {"name": "in-cluster", "namespace": "*"},
+        {"name": "host-test-c", "namespace": "*"},
+    ]
 
 
 @given(fleets())
