@@ -20,12 +20,14 @@ from rich.text import Text
 import fleet
 from fleet import names
 from fleet.clients.kubernetes import Kubernetes, RemoteError
+from fleet.connections import resolve
 from fleet.definition.fleet import Fleet, Loaded
 from fleet.definition.load import load
+from fleet.definition.model import Delivery
 from fleet.definition.schema import schema as definition_schema
 from fleet.definition.source import parse_value
 from fleet.desired.objects import Plan
-from fleet.desired.plan import plan
+from fleet.desired.plan import asks_platform, plan
 from fleet.desired.writer import write
 from fleet.errors import (
     DefinitionError,
@@ -36,8 +38,11 @@ from fleet.errors import (
     format_summary,
     ordered,
 )
+from fleet.refused import Refused
 from fleet.report.agents import AkuityServer
+from fleet.report.direct_delivery import fetch_direct_status
 from fleet.report.platform_delivery import fetch_platform_status
+from fleet.report.reach import Reach
 from fleet.report.rows import Choice, FleetStatus
 from fleet.sandbox.demo import run_demo
 from fleet.sandbox.processes import SandboxError
@@ -46,6 +51,7 @@ from fleet.sandbox.toolchain import ToolchainError
 from fleet.sandbox.toolchain_cli import app as tools_app
 from fleet.status_cli import (
     Order,
+    StackConfig,
     StatusFormat,
     UnknownNameError,
     print_json,
@@ -54,6 +60,7 @@ from fleet.status_cli import (
     watch_status,
 )
 
+KNOWN_FAILURES = (DefinitionError, RemoteError, Refused, SandboxError, ToolchainError, UnknownNameError)
 PROJECT = Path("Pulumi.yaml")
 STACKS = Path("stacks")
 
@@ -227,31 +234,39 @@ def status(
         raise typer.BadParameter(f"`{output}` is printed once", param_hint="--watch")
     source, values = source_of(folder, stack, assignments)
     definition, planned = sound_plan(source, values, quiet=True)
-    client = Kubernetes.connect(kubeconfig, context)
-    if definition.spec.platform.project_prefix is None:
-        planned = plan(definition, project_prefix=client.project_prefix())
-    counted = wait_for or WaitFor(
-        str(config_of(stack).get(f"{names.CONFIG_NAMESPACE}:waitFor") or names.WAIT_FOR[0])
-    )
+    config = StackConfig(stack)
+    counted = wait_for or wait_for_of(stack)
     akuity = AkuityServer(
         os.environ.get("AKUITY_SERVER_URL") or AkuityServer().url, os.environ.get("AKUITY_CA_FILE") or None
     )
+    mark = mark_of(stack) if stack else None
+    stale_after_s = 60.0 * stale_after
+    with Reach(
+        lambda: Kubernetes.connect(kubeconfig, context), lambda reference: resolve(reference, config.get)
+    ) as reach:
+        if asks_platform(definition):
+            planned = plan(definition, project_prefix=reach.kubernetes().project_prefix())
 
-    def fetch() -> FleetStatus:
-        return fetch_platform_status(
-            client,
-            definition,
-            planned,
-            now=datetime.now(UTC),
-            stale_after_s=60.0 * stale_after,
-            owner=mark_of(stack) if stack else None,
-            required=counted is WaitFor.APPLICATIONS,
-            akuity=akuity,
-        )
+        def fetch() -> FleetStatus:
+            now = datetime.now(UTC)
+            if definition.spec.delivery is Delivery.DIRECT:
+                return fetch_direct_status(
+                    reach, definition, planned, source, now=now, stale_after_s=stale_after_s, owner=mark
+                )
+            return fetch_platform_status(
+                reach.kubernetes(),
+                definition,
+                planned,
+                now=now,
+                stale_after_s=stale_after_s,
+                owner=mark,
+                required=counted is WaitFor.APPLICATIONS,
+                akuity=akuity,
+            )
 
-    if watch:
-        watch_status(fetch, choice, output, by, status_console(), interval_s=interval)
-    code = show_status(fetch, choice, output, by, status_console())
+        if watch:
+            watch_status(fetch, choice, output, by, status_console(), interval_s=interval)
+        code = show_status(fetch, choice, output, by, status_console())
     if code:
         raise typer.Exit(code)
 
@@ -266,7 +281,7 @@ def main() -> None:
     """Run the command; a known failure is one message on stderr and exit code 1, never a traceback."""
     try:
         app()
-    except (DefinitionError, RemoteError, SandboxError, ToolchainError, UnknownNameError) as error:
+    except KNOWN_FAILURES as error:
         Console(stderr=True, soft_wrap=True).print(Text(f"error: {error}", style="red"))
         sys.exit(1)
     except KeyboardInterrupt:
@@ -293,6 +308,15 @@ def config_of(stack: str | None) -> dict[str, Any]:
     if not settings.is_file():
         raise typer.BadParameter(f"there is no `{settings}`", param_hint="--stack")
     return (parse_value(settings.read_text(encoding="utf-8")) or {}).get("config") or {}
+
+
+def wait_for_of(stack: str | None) -> WaitFor:
+    """Return what counts as ready for a stack, as its config says."""
+    key = f"{names.CONFIG_NAMESPACE}:waitFor"
+    found = config_of(stack).get(key) or names.WAIT_FOR[0]
+    if found not in names.WAIT_FOR:
+        raise typer.BadParameter(f"`{key}` is none of {', '.join(names.WAIT_FOR)}", param_hint="--stack")
+    return WaitFor(found)
 
 
 def pairs_of(given: list[str] | None, option: str) -> dict[str, str]:

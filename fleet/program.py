@@ -9,19 +9,20 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pulumi
-from pydantic import BaseModel
 
 from fleet import names
 from fleet.clients.kubernetes import Kubernetes, RemoteError
-from fleet.definition.fleet import Connector, Fleet
+from fleet.definition.credentials import credentials_of
+from fleet.definition.fleet import Entry, Fleet
 from fleet.definition.load import load
 from fleet.definition.model import Credential
-from fleet.desired.objects import Desired, Plan
-from fleet.desired.plan import plan
+from fleet.desired.objects import Desired, Plan, Reference, credential_source
+from fleet.desired.plan import asks_platform, plan
 from fleet.errors import (
     DefinitionError,
     Problem,
@@ -32,7 +33,11 @@ from fleet.errors import (
     ordered,
 )
 from fleet.names import Kind
+from fleet.providers.registration import fingerprint
 from fleet.providers.resources import RESOURCES
+
+# What the gate waits for: each says in its output `revision` when it was written.
+WRITTEN: Final = frozenset({Kind.TENANT, Kind.ARGO_APPLICATION})
 
 
 def run() -> None:
@@ -62,15 +67,15 @@ def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
     declared: dict[tuple[Kind, str], pulumi.Resource] = {}
     revisions: list[pulumi.Output[str]] = []
     for desired in planned.objects:
-        properties = bag_of(desired, mark, credentials)
+        properties = bag_of(desired, mark, credentials, folder)
         if desired.kind is Kind.FLEET_READY:
-            properties |= {"observed": fingerprint(revisions), "notReady": {}}
+            properties |= {"observed": digest_of(revisions), "notReady": {}}
             # Direct delivery always waits for Argo CD: there is nothing else to wait for.
             properties |= {"waitFor": wait_for(config)} if "sources" in properties else {}
         options = pulumi.ResourceOptions(depends_on=[declared[key] for key in desired.depends_on])
         resource = RESOURCES[desired.kind](desired.name, properties, options)
         declared[desired.key] = resource
-        if desired.kind is Kind.TENANT:
+        if desired.kind in WRITTEN:
             revisions.append(resource.revision)
 
     pulumi.export("fleet", fleet.name)
@@ -83,14 +88,14 @@ def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
 
     Raises:
         DefinitionError: every error of the definition and of the plan, at once.
-        RemoteError: the definition gives no project prefix and the platform cannot be asked for it.
+        RemoteError: the plan needs the platform's project prefix and the platform cannot be asked for it.
     """
     loaded = load(folder, config.get_object("values") or {})
     fleet, problems = loaded.fleet, list(loaded.problems)
     planned = Plan((), ())
     if fleet is not None:
         prefix = None
-        if fleet.spec.platform.project_prefix is None and not errors_of(problems):
+        if asks_platform(fleet) and not errors_of(problems):
             prefix = Kubernetes.connect(config.get("kubeconfig"), config.get("context")).project_prefix()
         planned = plan(fleet, project_prefix=prefix)
         problems += planned.problems
@@ -127,28 +132,29 @@ def resolve_credentials(
     """
     resolved: dict[Credential, pulumi.Output[str]] = {}
     problems: list[Problem] = []
-    for connector in fleet.connectors.values():
-        for path, credential in credentials_of(connector.spec):
-            try:
-                resolved[credential] = resolve(credential, folder, config)
-            except LookupError as error:
-                problems.append(unresolved(connector, path, error))
+    for entry, path, credential in credentials_in(fleet):
+        try:
+            resolved[credential] = resolve(credential, folder, config)
+        except LookupError as error:
+            problems.append(unresolved(entry, path, error))
     if problems:
         raise DefinitionError(ordered(problems))
     return resolved
 
 
-def credentials_of(
-    model: BaseModel, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Credential]]:
-    """Yield every credential in a document with its path, keys as written in YAML."""
-    for name, field in type(model).model_fields.items():
-        value = getattr(model, name)
-        below = (*path, field.alias or name)
-        if isinstance(value, Credential):
-            yield below, value
-        elif isinstance(value, BaseModel):
-            yield from credentials_of(value, below)
+def credentials_in(fleet: Fleet) -> Iterator[tuple[Entry | Fleet, tuple[str, ...], Credential]]:
+    """Yield every credential of a fleet with the document that names it and the path below its `spec`."""
+    for path, credential in credentials_of(fleet.spec):
+        yield fleet, path, credential
+    for connector in fleet.connectors.values():
+        for path, credential in credentials_of(connector.spec):
+            yield connector, path, credential
+    for cluster in fleet.clusters.values():
+        if cluster.kubeconfig is not None:
+            yield cluster, ("kubeconfig",), cluster.kubeconfig
+    for tenant in fleet.tenants.values():
+        if tenant.kubeconfig is not None:
+            yield tenant, ("kubeconfig",), tenant.kubeconfig
 
 
 def resolve(credential: Credential, folder: Path, config: pulumi.Config) -> pulumi.Output[str]:
@@ -182,37 +188,49 @@ def resolve(credential: Credential, folder: Path, config: pulumi.Config) -> pulu
     return pulumi.Output.secret(text)
 
 
-def unresolved(connector: Connector, path: Sequence[str], error: LookupError) -> Problem:
+def unresolved(entry: Entry | Fleet, path: Sequence[str], error: LookupError) -> Problem:
     """Return the problem of a credential that does not resolve."""
     message, cure = error.args
+    base = entry.path if isinstance(entry, Entry) else "spec"
     return Problem(
         "credential-unresolved",
         message,
-        connector.locate(("spec", *path)),
-        ".".join((connector.path, *path)),
+        entry.locate(("spec", *path)),
+        ".".join((base, *path)),
         cure,
     )
 
 
 def bag_of(
-    desired: Desired, mark: str, credentials: Mapping[Credential, pulumi.Output[str]]
+    desired: Desired, mark: str, credentials: Mapping[Credential, pulumi.Output[str]], folder: Path
 ) -> dict[str, Any]:
-    """Return a resource's inputs: the planned properties, credentials resolved one by one, and our mark."""
+    """Return a resource's inputs: the planned properties, each credential resolved or as its source, and our mark.
+
+    A registration holds a fingerprint of what gives access to its cluster: another kubeconfig shows, and is applied.
+    """
 
     def filled(value: Any) -> Any:
         if isinstance(value, Credential):
             return credentials[value]
+        if isinstance(value, Reference):
+            credential = value.credential
+            return credential_source(credential, folder) or {"value": credentials[credential]}
         if isinstance(value, Mapping):
             return {key: filled(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [filled(item) for item in value]
         return value
 
-    return {**filled(desired.properties), "owner": mark}
+    bag = {**filled(desired.properties), "owner": mark}
+    if desired.kind is Kind.CLUSTER_REGISTRATION:
+        access = desired.properties["access"]
+        text = credentials[(access.get("kubeconfig") or access["token"]).credential]
+        bag["fingerprint"] = pulumi.Output.unsecret(text.apply(partial(fingerprint, desired.name)))
+    return bag
 
 
-def fingerprint(revisions: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:
-    """Return a digest of the tenants' revisions: it changes, and the gate runs, when any tenant was written."""
+def digest_of(revisions: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:
+    """Return a digest of the revisions: it changes, and the gate runs, when any of what it waits for was written."""
     return pulumi.Output.all(*revisions).apply(
         lambda written: hashlib.sha256("\n".join(map(str, written)).encode()).hexdigest()
     )

@@ -6,6 +6,7 @@ What the view holds is `report`'s business; the options are declared in `cli`.
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -16,6 +17,7 @@ from rich.live import Live
 from rich.text import Text
 
 from fleet.clients.kubernetes import RemoteError
+from fleet.refused import Refused
 from fleet.report.formats import csv_of, lines_of, markdown_of, name_of, summary, table_of
 from fleet.report.rows import Choice, FleetStatus
 
@@ -25,6 +27,7 @@ DIFFERS: Final = 2
 
 # Wide enough for any row: only a terminal has an edge that a table must not run over.
 _NO_EDGE: Final = 500
+_PULUMI_S: Final = 60.0
 
 
 class StatusFormat(StrEnum):
@@ -161,3 +164,54 @@ def status_console() -> Console:
 def print_json(data: Any, *, indent: int | None = 2) -> None:
     """Print JSON data to stdout."""
     print(json.dumps(data, indent=indent, ensure_ascii=False, default=str), flush=True)
+
+
+class StackConfig:
+    """The config of a stack with its secrets, asked from Pulumi when a credential refers to it, and then kept.
+
+    What it gives is used and never shown.
+    """
+
+    def __init__(self, stack: str | None) -> None:
+        """Take the stack's name, None where the command names none."""
+        self._stack = stack
+        self._values: dict[str, Any] | None = None
+
+    def get(self, key: str) -> Any:
+        """Return the value of a key with its namespace, None where the config has none.
+
+        Raises:
+            Refused: there is no stack to ask for, or Pulumi cannot tell.
+        """
+        if self._stack is None:
+            raise Refused(
+                f"a credential is in the stack's config, as `{key}`", "name the stack with `--stack`"
+            )
+        if self._values is None:
+            self._values = _read_config(self._stack)
+        return self._values.get(key)
+
+    def __repr__(self) -> str:
+        return f"StackConfig({self._stack!r})"
+
+
+def _read_config(stack: str) -> dict[str, Any]:
+    command = ["pulumi", "config", "--show-secrets", "--json", "--non-interactive", "--stack", stack]
+    cure = (
+        f"it must be able to read the config of stack `{stack}`, with its passphrase or key, from this folder"
+    )
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_PULUMI_S, check=False, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"no answer within {_PULUMI_S:g} s"
+        raise Refused(f"`pulumi config` cannot be asked for credentials: {reason}", cure) from None
+    if done.returncode:
+        words = " ".join(done.stderr.split()).removeprefix("error: ")
+        raise Refused(f"`pulumi config` cannot be asked for credentials: {words}", cure)
+    try:
+        shown = json.loads(done.stdout)
+    except ValueError:
+        raise Refused("`pulumi config` gave no JSON", cure) from None
+    return {key: each.get("value") for key, each in shown.items() if isinstance(each, dict)}

@@ -222,14 +222,16 @@ class TenantSpec(TenantSettings):
     """A tenant: one definition for its infrastructure and its applications."""
 
     noun: ClassVar[str] = "a tenant"
+    elsewhere: ClassVar[Mapping[str, str]] = {}
 
     tenant_class: Name | None = Field(
         None, alias="class", description="TenantClass whose settings lie under these."
     )
     kubeconfig: Credential | None = Field(
         None,
-        description="Direct delivery: kubeconfig of the tenant's own cluster. Without one the tenant is a virtual "
-        "cluster of the platform, reached through `spec.platform.server` of the Fleet.",
+        description="Direct delivery: kubeconfig of the tenant's own cluster; `vcluster` and `chart` mean nothing "
+        "then. Without it the tenant is a virtual cluster of the platform, reached through `spec.platform.server` of "
+        "the Fleet.",
     )
     decommission: Decommission = Field(
         Decommission.ORDERED,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fleet import names
@@ -14,6 +15,9 @@ from fleet.definition.fleet import Entry
 from fleet.definition.model import Credential
 from fleet.errors import Problem
 from fleet.names import Kind
+
+Key = tuple[Kind, str]
+"""What other objects depend on an object by: its kind and its logical name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,11 @@ class Desired:
     kind: Kind
     name: str
     properties: Mapping[str, Any]
-    depends_on: tuple[tuple[Kind, str], ...] = ()
+    depends_on: tuple[Key, ...] = ()
     tenant: str | None = None
 
     @property
-    def key(self) -> tuple[Kind, str]:
+    def key(self) -> Key:
         """Return what other objects depend on it by."""
         return (self.kind, self.name)
 
@@ -100,6 +104,20 @@ def plain(data: Any) -> Any:
     return data
 
 
+def credential_source(credential: Credential, folder: Path) -> dict[str, str] | None:
+    """Return where a credential is found, as a property bag says it, None for a plain value.
+
+    `folder` is the definition's: a file is seen from where that is seen from.
+    """
+    if credential.config is not None:
+        return {"config": credential.config}
+    if credential.env is not None:
+        return {"env": credential.env}
+    if credential.file is not None:
+        return {"file": (folder / credential.file).as_posix()}
+    return None
+
+
 def credential_mark(value: Any) -> str:
     """Return the text that stands for a credential: where it comes from, `<config:argocdToken>`, never what it is."""
     if isinstance(value, Reference):
@@ -119,6 +137,7 @@ __all__ = [
     "Plan",
     "Reference",
     "credential_mark",
+    "credential_source",
     "live_annotations",
     "manifest",
     "plain",

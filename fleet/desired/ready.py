@@ -20,22 +20,27 @@ SECONDS = {"h": 3600, "m": 60, "s": 1}
 def render_ready(fleet: Fleet, objects: Sequence[Desired]) -> Desired:
     """Return the gate over all other objects; with any of them its digest changes, and the gate is asked again."""
     waits_for = [desired for desired in objects if desired.kind in (Kind.TENANT, Kind.APPLICATION)]
-    tenants: dict[str, list[str]] = {}
-    for desired in waits_for:
-        if desired.kind is Kind.TENANT:
-            namespace = desired.properties["manifest"]["metadata"]["namespace"]
-            tenants.setdefault(namespace, []).append(desired.name)
     return Desired(
         kind=Kind.FLEET_READY,
         name=fleet.name,
         properties={
-            "tenants": {namespace: sorted(tenants[namespace]) for namespace in sorted(tenants)},
+            "tenants": tenants_by_namespace(objects),
             **render_sources(objects),
             "digest": digest(objects),
             "timeoutSeconds": seconds(fleet.spec.gate.timeout),
         },
         depends_on=tuple(desired.key for desired in waits_for),
     )
+
+
+def tenants_by_namespace(objects: Sequence[Desired]) -> dict[str, list[str]]:
+    """Return the names of the tenants that the platform makes, by their namespace."""
+    tenants: dict[str, list[str]] = {}
+    for desired in objects:
+        if desired.kind is Kind.TENANT:
+            namespace = desired.properties["manifest"]["metadata"]["namespace"]
+            tenants.setdefault(namespace, []).append(desired.name)
+    return {namespace: sorted(tenants[namespace]) for namespace in sorted(tenants)}
 
 
 def render_sources(objects: Sequence[Desired]) -> dict[str, Any]:

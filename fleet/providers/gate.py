@@ -196,10 +196,12 @@ def _look_at_agents(current: Session, bag: Bag, found: _Findings) -> None:
         clusters = {each.name: each for each in listed}
         for name, tenant in wanted.items():
             state = judge_agent(clusters.get(name))
+            # The agent of a control plane cluster belongs to no tenant.
+            whose = tenant or name
             if state.failed:
-                found.add(tenant, failed={"agent": Failure(state.failed, final=False)})
+                found.add(whose, failed={"agent": Failure(state.failed, final=False)})
             else:
-                found.add(tenant, [f"agent: {state.waiting}"] if state.waiting else ())
+                found.add(whose, [f"agent: {state.waiting}"] if state.waiting else ())
 
 
 def _by_namespace(

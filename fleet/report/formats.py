@@ -91,6 +91,7 @@ def table_of(status: FleetStatus, by: str = BY_TENANT) -> RenderableType:
         for row in status.tenants
         for problem in row.problems
     ]
+    words += [Text(problem, overflow="fold") for problem in status.problems]
     notes = [Text(f"note: {note}", style="yellow", overflow="fold") for note in notes_of(status)]
     return Group(table, *words, *notes, Text(summary(status), style="green" if status.ready else "red"))
 
@@ -133,7 +134,7 @@ def markdown_of(status: FleetStatus, by: str = BY_TENANT) -> str:
         for cells in (head, *rows):
             cells[0], cells[1] = cells[1], cells[0]
     text = [f"**{summary(status)}**", "", _markdown_row(head), _markdown_row(["---"] * len(head))]
-    notes = [f"\n> {_escaped(note)}" for note in notes_of(status)]
+    notes = [f"\n> {_escaped(note)}" for note in (*status.problems, *notes_of(status))]
     return "\n".join([*text, *map(_markdown_row, rows), *notes]) + "\n"
 
 

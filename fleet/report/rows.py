@@ -34,6 +34,10 @@ class ApplicationRow:
     wanted: bool = True
     stale: bool = False
 
+    def as_stale(self) -> ApplicationRow:
+        """Return the row with Argo CD's words marked as old."""
+        return replace(self, stale=True)
+
     @property
     def outdated(self) -> bool:
         """Return whether anything else than the wanted version may be deployed."""
@@ -118,19 +122,23 @@ class FleetStatus:
     fleet: str
     at: datetime
     tenants: tuple[TenantRow, ...]
+    problems: tuple[str, ...] = ()
+    """What is not as wanted of what belongs to no tenant."""
     notes: tuple[str, ...] = ()
     """What could not be read of what is only an addition."""
 
     @property
     def ready(self) -> bool:
         """Return whether everything is as wanted."""
-        return all(row.ready for row in self.tenants)
+        return not self.problems and all(row.ready for row in self.tenants)
 
     def narrowed(self, choice: Choice) -> FleetStatus:
         """Return the part of the status that is asked for.
 
         Where only applications are asked for, a tenant is no more than the place that they are in.
         """
+        if choice == Choice():
+            return self
         tenants = []
         for row in self.tenants:
             if not choice.admits_tenant(row):
@@ -142,7 +150,7 @@ class FleetStatus:
                 tenants.append(replace(row, applications=kept, reasons=(), wanted=True, agent=_shown(row)))
             else:
                 tenants.append(row)
-        return replace(self, tenants=tuple(tenants))
+        return replace(self, tenants=tuple(tenants), problems=())
 
     def as_json(self) -> dict[str, Any]:
         """Return the status as JSON data."""
@@ -151,6 +159,7 @@ class FleetStatus:
             "at": self.at.isoformat(timespec="seconds"),
             "ready": self.ready,
             "tenants": [tenant_json(row) for row in self.tenants],
+            "problems": list(self.problems),
             "notes": list(self.notes),
         }
 

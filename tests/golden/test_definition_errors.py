@@ -15,7 +15,7 @@ CASES = Path(__file__).parent / "definition_errors"
 CODES = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 
 # Folders that show corrections, which are warnings.
-WARNINGS = {"plain-credential", "platform-corrections"}
+WARNINGS = {"plain-credential", "direct-plain-credential", "platform-corrections"}
 
 
 def names() -> list[str]:
