@@ -23,7 +23,6 @@ from fleet.refused import Refused
 
 # A platform that is up takes some seconds.
 RECONCILE_TIMEOUT_S = 300.0
-REAPPLY = "agent"
 SERVED = "manifests"
 
 _T = TypeVar("_T")
@@ -205,11 +204,7 @@ def _fetched(current: Session, bag: Bag, cluster: Cluster) -> Manifests:
 
 def _drift(current: Session, bag: Bag, cluster: Cluster) -> dict[str, str]:
     """Return what the agent's objects lack, and what the platform wants to have applied."""
-    clusters = current.agents(bag["akuity"])
     found: dict[str, str] = {}
-    outdated = current.live_in(clusters).once(akuity_clusters.API_VERSION, akuity_clusters.OUTDATED)
-    if any(each["metadata"]["name"] == cluster.name for each in outdated):
-        found[REAPPLY] = "must be applied again"
     documents = None
     try:
         served = _fetched(current, bag, cluster)
@@ -219,9 +214,14 @@ def _drift(current: Session, bag: Bag, cluster: Cluster) -> dict[str, str]:
             raise
     else:
         if served.digest == bag.get("digest"):
+            # An agent that the platform wants installed again has yet to report that it was.
             documents = served.documents
         else:
             found[SERVED] = "others are served by now"
+            clusters = current.agents(bag["akuity"])
+            outdated = current.live_in(clusters).once(akuity_clusters.API_VERSION, akuity_clusters.OUTDATED)
+            if any(each["metadata"]["name"] == cluster.name for each in outdated):
+                found[SERVED] = "others are served by now, and have to be applied"
     mark = bag.get("mark") or bag["owner"]
 
     def compare(kubernetes: Kubernetes) -> dict[str, str]:

@@ -31,6 +31,7 @@ LASTING_S: Final = 200.0
 SETTLE_S: Final = 15.0
 SHOWN: Final = 20
 LINE: Final = 400
+HEAD: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,6 @@ def _by_namespace(
 
 
 def line(words: str) -> str:
-    """Return words on one line of bounded length."""
+    """Return words on one line of bounded length: of many, those at the end say most, since causes come last."""
     text = " ".join(words.split())
-    return text if len(text) <= LINE else f"{text[:LINE]}..."
+    return text if len(text) <= LINE else f"{text[:HEAD]} ... {text[HEAD - LINE :]}"

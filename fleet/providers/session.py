@@ -233,7 +233,10 @@ def configure(settings: Settings) -> None:
     """Set what the next session connects to; the same settings keep the one there is."""
     with _CONNECTION.lock:
         if settings != _CONNECTION.settings:
-            _CONNECTION.settings, _CONNECTION.session = settings, None
+            _CONNECTION.session = None
+        if _CONNECTION.session is None:
+            # Also those that are equal: where the stack sets none of them, only its config tells them from no settings.
+            _CONNECTION.settings = settings
 
 
 def use(session: Session | None) -> None:

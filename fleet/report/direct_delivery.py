@@ -66,14 +66,18 @@ def fetch_direct_status(
     notes = _add_connections(reach, bags[Kind.CLUSTER_REGISTRATION], found)
     labels = {names.OWNER_LABEL: owner} if owner else {names.FLEET_LABEL: definition.name}
     connections = {**(ready.get("argocd") or {})}
-    planned: dict[tuple[str, str], Mapping[str, Any]] = {}
     for bag in bags[Kind.ARGO_APPLICATION]:
         connections.setdefault(bag["argocd"]["connector"], bag["argocd"])
-        planned[bag["argocd"]["connector"], bag["manifest"]["metadata"]["name"]] = bag
+    # Names are unique in an Argo CD, and two connectors may lead to the same one.
+    servers = {connector: reach.argo(each).server for connector, each in connections.items()}
+    planned: dict[tuple[str, str], Mapping[str, Any]] = {
+        (servers[bag["argocd"]["connector"]], bag["manifest"]["metadata"]["name"]): bag
+        for bag in bags[Kind.ARGO_APPLICATION]
+    }
     live: dict[tuple[str, str], Manifest] = {}
     for connector, connection in sorted(connections.items()):
         for each in reach.argo(connection).applications(labels):
-            live[connector, each["metadata"]["name"]] = each
+            live[servers[connector], each["metadata"]["name"]] = each
     for key in sorted({*planned, *live}):
         tenant, row = _application_row(planned.get(key), live.get(key), key[1], now)
         known = found.setdefault(tenant, _Tenant(wanted=False))

@@ -57,6 +57,7 @@ class Direct:
     folder: Path
     config: dict[str, str]
     session: Session
+    through: Bag = field(default_factory=dict)
 
     def fresh(self, **settings: Any) -> Session:
         """Begin another run: a session with empty caches."""
@@ -80,7 +81,7 @@ class Direct:
             "token": {"config": TOKEN},
             "namespace": argocd.namespace,
         }
-        return found | ({"kubernetes": {}} if self.back_end == "kubernetes" else {})
+        return found | ({"kubernetes": {}} if self.back_end == "kubernetes" else {}) | self.through
 
     @property
     def argo(self) -> Argo:

@@ -283,9 +283,8 @@ def _plan(platform: Platform, *tenants: str, **more: Any) -> Plan:
         Desired(kind=Kind.AKUITY_AGENT, name=bag["cluster"]["name"], properties=bag)
         for bag in more.get("agents", ())
     ]
-    ready = Desired(
-        kind=Kind.FLEET_READY, name="demo", properties={"argocd": {"main": connection}, "tenants": {}}
-    )
+    connections = {"main": connection, **more.get("connections", {})}
+    ready = Desired(kind=Kind.FLEET_READY, name="demo", properties={"argocd": connections, "tenants": {}})
     return Plan((*agents, *applications, ready), ())
 
 
@@ -323,6 +322,22 @@ def test_a_direct_fleet_is_read_from_argo_cd(platform: Platform, faulty: Proxy, 
     assert rows["t0"].labels == {"ring": "canary"}
     assert rows["gone"].problems == ("not in the definition", "redis: not in the definition")
     assert not status.ready
+
+
+def test_two_connectors_to_one_argo_cd_show_each_application_once(
+    platform: Platform, faulty: Proxy, tmp_path: Path
+) -> None:
+    """What the one connector has planned is not too much in the eyes of the other."""
+    argo.application(platform, "acme", "redis")
+    kubeconfig = Path(faulty.kubeconfig(tmp_path)).read_text(encoding="utf-8")
+    own = {"kubeconfig": {"value": kubeconfig}}
+    other = {"connector": "other", "namespace": platform.namespace, "kubernetes": own}
+    planned = _plan(platform, "acme", connections={"other": other})
+
+    status = _direct_status(platform, planned, "acme", config={"argocdKubeconfig": kubeconfig})
+
+    assert status.ready, [row.problems for row in status.tenants]
+    assert len(status.tenants[0].applications) == 1
 
 
 def test_a_direct_application_that_is_not_there_is_told(
