@@ -7,12 +7,14 @@ run reads and deletes by it. A change of that alone is taken note of, and nothin
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, ClassVar
 
-from pulumi.dynamic import UpdateResult
+from pulumi.dynamic import ReadResult, UpdateResult
 
 from fleet import names
 from fleet.clients.argo import Argo
+from fleet.clients.kubernetes import RemoteError
 from fleet.providers.base import Bag, ObjectProvider, declared
 from fleet.providers.home import ArgoHome, Home
 from fleet.providers.session import Session
@@ -55,6 +57,25 @@ class DirectProvider(ObjectProvider):
     def what(self, bag: Bag) -> str:
         """Return what messages call the object."""
         return str(self.ref(bag))
+
+    def read(self, id_: str, props: Bag) -> ReadResult:
+        """Return the live state; a credential that is refused may be the one of the last update."""
+        try:
+            return super().read(id_, props)
+        except RemoteError as error:
+            if error.status != HTTPStatus.UNAUTHORIZED:
+                raise
+            stale = "where it was set since the last update, add `--run-program`"
+            raise RemoteError(
+                verb=error.verb,
+                kind=error.kind,
+                name=error.name,
+                system=error.system,
+                status=error.status,
+                reason=error.reason,
+                detail=error.detail,
+                help=f"{error.help}; {stale}" if error.help else stale,
+            ) from error
 
     def update(self, id_: str, olds: Bag, news: Bag) -> UpdateResult:
         """Write the object again, or only take note of how it is reached and how it is to end."""
