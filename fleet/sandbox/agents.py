@@ -152,14 +152,16 @@ def install(api: Api, manifests: list[Object]) -> None:
         api.request("PATCH", path_of(each), each, patch="apply", force="true", fieldManager=FIELD_MANAGER)
 
 
-def uninstall(api: Api) -> None:
-    """Delete the agent's namespace; what is in it goes with it."""
+def uninstall(api: Api) -> bool:
+    """Delete the agent's namespace with what is in it; return whether it is gone."""
     try:
         api.request("DELETE", f"/api/v1/namespaces/{AGENT_NAMESPACE}")
     except ApiError as error:
-        # It is gone, or on its way.
+        # A conflict is a deletion that goes on.
         if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
             raise
+        return error.status == HTTPStatus.NOT_FOUND
+    return False
 
 
 def path_of(manifest: Mapping[str, Any]) -> str:

@@ -140,7 +140,11 @@ def _mirror(application: Object, live: Object) -> None:
 
 
 def _delete(world: World, application: Object, conditions: Conditions, step: Step, now: float) -> None:
-    if not world.settings.wired or CLEANUP not in (application["metadata"].get("finalizers") or []):
+    if CLEANUP not in (application["metadata"].get("finalizers") or []):
+        return
+    if not world.settings.wired:
+        # Handed over when something stood behind the connectors: nobody can take it back.
+        set_finalizers(application, drop=[CLEANUP])
         return
     try:
         if _withdraw(world, application, step, now):

@@ -203,7 +203,8 @@ class Outside:
             self._argo(order.connector).deregister(order.name)
             return DONE
         with Api(self._place(order.place).endpoint()) as api:
-            agents.uninstall(api)
+            if not agents.uninstall(api):
+                return State.PENDING, "the agent is being removed from the cluster", {}
         akuity = self._akuity_of(order.connector)
         try:
             gone = akuity.deregister(order.name)

@@ -432,6 +432,9 @@ def _check_applications(world: World, tenant: Object, items: Iterable[Mapping[st
 def _delete_tenant(world: World, tenant: Object, conditions: Conditions, step: Step, now: float) -> None:
     finalizers = tenant["metadata"].get("finalizers") or []
     if CLEANUP_INTEGRATION in finalizers:
+        if world.settings.wired:
+            # What is to be removed from it needs its API server.
+            world.ask(step, Serve(_serving(world, tenant), _place(world, tenant)), now)
         try:
             _clean_up(world, tenant, step, now)
         except Refusal as refusal:

@@ -61,7 +61,7 @@ class Settings:
     kubernetes_version: str = ""
     control_plane: str = ""
     url: str = ""
-    check_s: float = 15.0
+    check_s: float = 6.0
     retry_s: float = 2.0
     pending_s: float = 0.5
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fleet.sandbox.api import Api, ApiError
+from fleet.sandbox import wiring
+from fleet.sandbox.api import Api, ApiError, Endpoint
 from fleet.sandbox.processes import wait_until
 from fleet.sandbox.sandbox import Sandbox
 from tests.sandbox.acting import Object, Platform, condition, is_false, is_true
@@ -86,19 +90,26 @@ class Wired(Platform):
         names = [(each.get("metadata") or each)["name"] for each in items]
         return [each for name, each in zip(names, items, strict=True) if self.project in name]
 
-    def akuity_clusters(self) -> list[str]:
-        """Return the names of the clusters that Akuity has of this project."""
+    @contextmanager
+    def akuity_api(self) -> Iterator[tuple[Api, str]]:
+        """Return the Akuity API and the path of the instance."""
         env = self.sandbox.akuity.env()
         root = f"/api/v1/orgs/{env['AKUITY_ORGANIZATION_ID']}/argocd/instances/{env['AKUITY_INSTANCE_ID']}"
-        key = f"{env['AKUITY_API_KEY_ID']}:{env['AKUITY_API_KEY_SECRET']}".encode()
-        endpoint = self.sandbox.akuity._control()
-        with Api(
-            type(endpoint)(endpoint.url, b64encode(key).decode(), endpoint.authority),
-            manager="",
-            scheme="Basic",
-        ) as api:
+        key = b64encode(f"{env['AKUITY_API_KEY_ID']}:{env['AKUITY_API_KEY_SECRET']}".encode()).decode()
+        endpoint = Endpoint(env["AKUITY_SERVER_URL"], key, Path(env["AKUITY_CA_FILE"]))
+        with Api(endpoint, manager="", scheme="Basic") as api:
+            yield api, root
+
+    def akuity_clusters(self) -> list[str]:
+        """Return the names of the clusters that Akuity has of this project."""
+        with self.akuity_api() as (api, root):
             names = [each["name"] for each in api.request("GET", f"{root}/clusters")["clusters"]]
         return [name for name in names if self.project in name]
+
+    def rotate(self, cluster: str) -> None:
+        """Let Akuity give a cluster's agent new credentials."""
+        with self.akuity_api() as (api, root):
+            api.request("POST", f"{root}/clusters/rotate-credentials", {"clusterNames": [cluster]})
 
     def until_nothing(self, kind: str) -> None:
         """Return as soon as Argo CD has nothing of this project."""
@@ -145,10 +156,10 @@ def wired(wired_api: Api, argocd_sandbox: Sandbox) -> Wired:
     return Wired(wired_api, argocd_sandbox)
 
 
-@pytest.fixture
-def host(wired: Wired) -> Iterator[str]:
+@pytest.fixture(params=["self-hosted"])
+def host(wired: Wired, request: pytest.FixtureRequest) -> Iterator[str]:
     """Let the control plane cluster have a connector during a test."""
-    connector = wired.connector(wired.keys())
+    connector = wired.connector(wired.akuity_keys() if request.param == "akuity" else wired.keys())
     wired.change(CLUSTER, "loft-cluster", {"spec": {"argoCD": {"enabled": True, "connector": connector}}})
     yield connector
     wired.change(CLUSTER, "loft-cluster", {"spec": {"argoCD": None}})
@@ -189,23 +200,30 @@ def test_life_of_a_tenant(wired: Wired, host: str):
     wired.until(APPLICATION, "acme-in", at("1.1.0"))
     assert wired.inside("acme", wired.settings())["data"]["chartVersion"] == "1.1.0"
 
-    assert wired.sandbox.control_plane.tenant(f"{wired.project}-acme").running
+    server = wired.sandbox.control_plane.tenant(f"{wired.project}-acme")
+    running = server.processes.all()
+    assert running
     wired.delete(TENANT, "acme")
     wired.until_gone(TENANT, "acme")
     wired.until_nothing("applications")
     assert wired.argo_items("clusters") == []
     assert read(wired.api, wired.settings()) is None
-    server = wired.sandbox.control_plane.tenant(f"{wired.project}-acme")
-    assert not server.running
+    assert not [process for process in running if process.running]
     assert not server.folder.exists()
 
 
-def test_life_of_a_tenant_with_akuity(wired: Wired):
-    """The agent is installed with the connector's sizes, and applications wait until it has connected."""
+@pytest.mark.parametrize("host", ["akuity"], indirect=True)
+def test_life_of_a_tenant_with_akuity(wired: Wired, host: str):
+    """After a change to Akuity its agent is installed, sized, and applications wait until it has connected."""
+    wired.tenant("acme", wired.argocd(wired.connector(wired.keys())))
+    wired.until(TENANT, "acme", INTEGRATED)
+    assert len(wired.argo_items("clusters")) == 1
     keys = wired.akuity_keys(akuityRepoServerReplicas="3", akuityRepoServerMemory="1Gi")
-    connector = wired.connector(keys)
+    connector, template = wired.connector(keys), wired.chart()
     wired.sandbox.akuity.disturb({"silentAgents": [f"vcluster-{wired.project}-acme"]})
-    wired.tenant("acme", wired.argocd(connector, wired.application("acme-in", wired.chart(), colour="blue")))
+    on_host = wired.application("acme-host", template, "host", colour="green")
+    values = wired.argocd(connector, wired.application("acme-in", template, colour="blue"), on_host)
+    wired.tenant("acme", values)
 
     tenant = wired.until(TENANT, "acme", lambda found: "loft.sh/argocd-akuity-manifest-hash" in str(found))
     pending = wired.until(APPLICATION, "acme-in", is_false("Synced", "ClusterRegistrationPending"))
@@ -213,13 +231,20 @@ def test_life_of_a_tenant_with_akuity(wired: Wired):
     assert wired.argo_items("clusters") == []
     wired.sandbox.akuity.disturb({"silentAgents": []})
     wired.until(APPLICATION, "acme-in", good)
+    wired.until(APPLICATION, "acme-host", good)
 
     assert wired.inside("acme", wired.settings())["data"]["colour"] == "blue"
+    assert read(wired.api, wired.settings())["data"]["colour"] == "green"
     repo_server = wired.inside("acme", "/apis/apps/v1/namespaces/akuity/deployments/argocd-repo-server")
     resources = repo_server["spec"]["template"]["spec"]["containers"][0]["resources"]
     assert (repo_server["spec"]["replicas"], resources["limits"]["memory"]) == (3, "1Gi")
     annotations = tenant["metadata"]["annotations"]
     assert annotations["loft.sh/argocd-akuity-connector"] == f"{connector}:CLUSTER_SIZE_MEDIUM"
+
+    applied = annotations["loft.sh/argocd-akuity-manifest-hash"]
+    wired.rotate(f"vcluster-{wired.project}-acme")
+    hashes = "loft.sh/argocd-akuity-manifest-hash"
+    wired.until(TENANT, "acme", lambda found: found["metadata"]["annotations"][hashes] != applied)
 
     wired.tenant("acme", {})
     wired.until(TENANT, "acme", lambda found: found["metadata"]["finalizers"] == ["loft.sh/cleanup"])
@@ -231,28 +256,30 @@ def test_life_of_a_tenant_with_akuity(wired: Wired):
     wired.until_gone(TENANT, "acme")
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason", "words"),
-    [
+def test_a_connector_that_does_not_work_is_said(wired: Wired):
+    """The tenant says why it cannot be registered, and its registration comes when the connector works."""
+    broken: list[tuple[dict[str, str], str, str]] = [
         ({"token": "wrong"}, "CreateArgoClientFailed", "401"),
-        ({"token": None, "username": "fleet", "password": "wrong"}, "CreateArgoClientFailed", "401"),
-        ({"caData": None}, "CreateArgoClientFailed", "CERTIFICATE_VERIFY_FAILED"),
+        ({"token": "", "username": "fleet", "password": "wrong"}, "CreateArgoClientFailed", "401"),
+        ({"caData": ""}, "CreateArgoClientFailed", "CERTIFICATE_VERIFY_FAILED"),
         ({"caData": "no certificate"}, "InvalidConnector", "caData"),
         ({"server": "https://127.0.0.1:1"}, "CreateArgoClientFailed", "refused"),
-    ],
-)
-def test_a_connector_that_does_not_work_is_said(
-    wired: Wired, changes: dict[str, str | None], reason: str, words: str
-):
-    """The tenant says why it cannot be registered, and its registration comes when the connector works."""
-    connector = wired.connector(wired.keys(**changes))
-    wired.tenant("acme", wired.argocd(connector))
-    found = wired.until(TENANT, "acme", is_false("ArgoCDIntegrationSynced", reason))
-    assert words in condition(found, "ArgoCDIntegrationSynced")["message"]
-    assert found["status"]["phase"] == "Ready"
+    ]
+    connector = wired.connector(wired.keys())
+    for changes, reason, words in broken:
+        keys = {"username": "", "password": "", **wired.keys(), **changes}
+        wired.change("Secret", connector, {"stringData": keys}, namespace="vcluster-platform")
+        wired.tenant("acme", wired.argocd(connector))
 
-    correct = {"stringData": {**dict.fromkeys(changes, ""), **wired.keys()}}
-    wired.change("Secret", connector, correct, namespace="vcluster-platform")
+        def said(found: Object, words: str = words) -> bool:
+            return words in condition(found, "ArgoCDIntegrationSynced").get("message", "")
+
+        found = wired.until(TENANT, "acme", said)
+        assert is_false("ArgoCDIntegrationSynced", reason)(found)
+        assert found["status"]["phase"] == "Ready"
+    assert wired.argo_items("clusters") == []
+
+    wired.change("Secret", connector, {"stringData": wired.keys()}, namespace="vcluster-platform")
     wired.until(TENANT, "acme", INTEGRATED)
     wired.delete(TENANT, "acme")
     wired.until_gone(TENANT, "acme")
@@ -280,3 +307,84 @@ def test_what_argo_cd_says_is_mirrored(wired: Wired):
     wired.delete(TENANT, "acme")
     wired.until_gone(TENANT, "acme")
     assert wired.argo_items("applications") == []
+
+
+def test_deletion_waits_for_argo_cd(wired: Wired):
+    """A tenant stays while its Argo CD is away and says so; a stand-in that is started anew goes on with it."""
+    values = wired.argocd(wired.connector(wired.keys()), wired.application("acme-in", wired.chart()))
+    wired.tenant("acme", values)
+    wired.until(APPLICATION, "acme-in", good)
+    wired.until(TENANT, "acme", INTEGRATED)
+    wired.argo.processes.stop(["argocd-server"])
+    try:
+        wired.until(APPLICATION, "acme-in", is_false("Synced", "CreateArgoClientFailed"))
+        wired.delete(TENANT, "acme")
+        wired.until(TENANT, "acme", is_false("ArgoCDIntegrationSynced", "CreateArgoClientFailed"))
+        wired.sandbox.processes.stop(["platform-stand-in"])
+    finally:
+        wired.sandbox.up()
+
+    wired.until_gone(TENANT, "acme")
+    wired.until_nothing("applications")
+    assert wired.argo_items("clusters") == []
+
+
+def test_everything_settles(wired: Wired):
+    """Once all is as it should be, only the time of Argo CD's last look is written, and seldom."""
+    values = wired.argocd(wired.connector(wired.keys()), wired.application("acme-in", wired.chart()))
+    wired.tenant("acme", values)
+    wired.until(APPLICATION, "acme-in", good)
+    wired.until(TENANT, "acme", INTEGRATED)
+
+    versions: dict[str, set[str]] = {TENANT: set(), APPLICATION: set()}
+    for _ in range(4):
+        for kind, name in ((TENANT, "acme"), (APPLICATION, "acme-in")):
+            versions[kind].add((wired.find(kind, name) or {})["metadata"]["resourceVersion"])
+        time.sleep(1)
+
+    assert len(versions[TENANT]) == 1
+    assert len(versions[APPLICATION]) <= 2
+    wired.delete(TENANT, "acme")
+    wired.until_gone(TENANT, "acme")
+
+
+APP = {
+    "metadata": {"name": "a-p", "labels": {"x": "1"}, "annotations": {}},
+    "spec": {"project": "default", "source": {"helm": {}, "chart": "c"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        ({}, False),
+        ({"spec": {"project": "default", "source": {"chart": "c"}}}, False),
+        ({"spec": {"project": "default", "source": {"chart": "d"}}}, True),
+        ({"metadata": {"name": "a-p", "labels": {"x": "1", "more": "2"}}}, False),
+        ({"metadata": {"name": "a-p", "labels": {"x": "2"}}}, True),
+    ],
+)
+def test_what_differs(change: Object, differs: bool):
+    """What Argo CD leaves out as empty, and others' labels, are no difference."""
+    assert wiring.differs(APP, {**APP, **change}) is differs
+
+
+@pytest.mark.parametrize(
+    ("change", "writes"),
+    [
+        ({}, False),
+        ({"reconciledAt": "2026-01-01T00:00:05Z"}, False),
+        ({"reconciledAt": "2026-01-01T00:00:15Z"}, True),
+        ({"health": {"status": "Healthy", "lastTransitionTime": "later"}}, False),
+        ({"health": {"status": "Degraded"}}, True),
+        ({"sync": {"status": "Synced", "revision": "2"}}, True),
+    ],
+)
+def test_what_is_worth_writing(change: Object, writes: bool):
+    """A later look that found the same is written after a while, everything else at once."""
+    known = {
+        "reconciledAt": "2026-01-01T00:00:00Z",
+        "health": {"status": "Healthy", "lastTransitionTime": "earlier"},
+        "sync": {"status": "Synced", "revision": "1"},
+    }
+    assert wiring.worth_writing(known, {**known, **change}) is writes
