@@ -1,4 +1,4 @@
-"""Platform delivery with a real Argo CD behind both kinds of connector: from nothing to Healthy, and back to nothing."""
+"""Platform delivery with a real Argo CD behind both kinds of connector: from nothing to Healthy, and back."""
 
 from __future__ import annotations
 
