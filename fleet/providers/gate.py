@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import pulumi
+
 from fleet import names
-from fleet.clients.kubernetes import Manifest, labels_of
+from fleet.clients.kubernetes import Manifest, RemoteError, labels_of
 from fleet.providers.base import Bag
 from fleet.providers.session import Session
 from fleet.readiness.agents import judge_agent
@@ -44,12 +46,25 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """A live Application whose last sync failed for good."""
+
+    tenant: str
+    connector: str
+    application: Manifest = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
-    """Why each tenant that is not ready is not, and what of it has failed, by tenant and part."""
+    """Why each tenant that is not ready is not, and what of it has failed, by tenant and part.
+
+    `stuck` is what of it this stack may have synchronised again: its own Applications.
+    """
 
     total: int
     waiting: Mapping[str, str]
     failed: Mapping[tuple[str, str], Failure] = field(default_factory=dict)
+    stuck: tuple[Stuck, ...] = ()
 
     @property
     def failing(self) -> set[str]:
@@ -116,12 +131,26 @@ def look_at(current: Session, bag: Bag) -> Look:
     return found.look()
 
 
+def sync_again(current: Session, bag: Bag, stuck: Iterable[Stuck]) -> None:
+    """Begin the syncs that Argo CD does not begin by itself, since the last one failed for good.
+
+    What was wrong may have been put right without a change of the source.
+    """
+    for each in stuck:
+        try:
+            current.argo(bag["argocd"][each.connector]).sync_application(each.application)
+        except RemoteError as error:
+            # Somebody was faster, or the identity may not: the next look says what failed.
+            pulumi.log.warn(f"{each.tenant}: {error}")
+
+
 class _Findings:
     """What was found of each tenant, in the order in which the tenants are first named."""
 
     def __init__(self) -> None:
         self._reasons: dict[str, list[str]] = {}
         self._failed: dict[tuple[str, str], Failure] = {}
+        self.stuck: list[Stuck] = []
 
     def add(
         self, tenant: str, waiting: Iterable[str] = (), failed: Mapping[str, Failure] | None = None
@@ -135,7 +164,7 @@ class _Findings:
     def look(self) -> Look:
         """Return everything as one look."""
         waiting = {tenant: line("; ".join(reasons)) for tenant, reasons in self._reasons.items() if reasons}
-        return Look(len(self._reasons), waiting, dict(self._failed))
+        return Look(len(self._reasons), waiting, dict(self._failed), tuple(self.stuck))
 
 
 def _look_at_platform(current: Session, bag: Bag, found: _Findings, now: datetime) -> None:
@@ -186,6 +215,7 @@ def _look_at_applications(current: Session, bag: Bag, found: _Findings, now: dat
             if state.failed:
                 failure = Failure(state.failed, state.final, state.reconciled_at)
                 found.add(tenant, failed={part: failure})
+                found.stuck += [Stuck(tenant, connector, application)] if state.final else []
             else:
                 found.add(tenant, [f"{part}: {state.waiting}"] if state.waiting else ())
 
