@@ -109,7 +109,9 @@ def report(look: Look, elapsed_s: float, *, timed_out: bool) -> str:
         more = f", {others} more are not ready yet" if others else ""
         head = f"{len(look.failing)} of {look.total} tenants have failed after {elapsed_s:.0f} s{more}:"
         cure = "`fleet status` shows each of them"
-        if any(failure.final for failure in look.failed.values()):
+        if look.stuck:
+            cure += "; the next `up` begins a sync that failed once more"
+        elif any(failure.final for failure in look.failed.values()):
             cure += (
                 "; a sync that failed is not tried again before the application changes or somebody syncs it"
             )

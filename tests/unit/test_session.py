@@ -52,17 +52,15 @@ def test_what_fails_for_one_fails_at_once_for_all_who_waited_for_it() -> None:
         answered.wait(10)
         raise ConnectionError("no answer in time")
 
-    def need() -> Exception | None:
-        try:
-            session._once("akuity", {"connector": "akuity"}, make)  # whatever is connected goes this way
-        except ConnectionError as error:
-            return error
-        return None
+    def failure() -> Exception:
+        with pytest.raises(ConnectionError) as caught:
+            session._once("akuity", {"connector": "akuity"}, make)
+        return caught.value
 
     with ThreadPoolExecutor(4) as pool:
-        first = pool.submit(need)
+        first = pool.submit(failure)
         entered.wait(10)
-        others = [pool.submit(need) for _ in range(3)]
+        others = [pool.submit(failure) for _ in range(3)]
         while any(each.running() is False for each in others):
             time.sleep(0.01)
         time.sleep(0.1)
@@ -72,5 +70,5 @@ def test_what_fails_for_one_fails_at_once_for_all_who_waited_for_it() -> None:
     assert len(failures) == 1
     assert asked.acquire(blocking=False)
     assert not asked.acquire(blocking=False)
-    assert need() is not None
+    assert failure() is not None
     assert asked.acquire(blocking=False)
