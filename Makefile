@@ -42,7 +42,7 @@ demo: setup ## Start a control plane on this machine and bring a small fleet up 
 demo-down: setup ## Stop what `make demo` started and remove its data
 	@$(BIN)/fleet sandbox down
 
-test: setup ## Everything that is checked before a change is accepted; the first run builds the tools
+test: setup ## Everything that is checked before a change is accepted; the first run builds all tools, about 16 minutes
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory types
 	@$(BIN)/fleet tools build

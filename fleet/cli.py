@@ -26,6 +26,7 @@ from fleet.definition.load import load
 from fleet.definition.model import Delivery
 from fleet.definition.schema import schema as definition_schema
 from fleet.definition.source import parse_value
+from fleet.definition.stack import stack_config
 from fleet.desired.objects import Plan
 from fleet.desired.plan import asks_platform, plan
 from fleet.desired.writer import write
@@ -60,7 +61,7 @@ from fleet.status_cli import (
     watch_status,
 )
 
-KNOWN_FAILURES = (DefinitionError, RemoteError, Refused, SandboxError, ToolchainError, UnknownNameError)
+KNOWN_FAILURES = (RemoteError, Refused, SandboxError, ToolchainError, UnknownNameError, OSError)
 PROJECT = Path("Pulumi.yaml")
 STACKS = Path("stacks")
 
@@ -281,6 +282,9 @@ def main() -> None:
     """Run the command; a known failure is one message on stderr and exit code 1, never a traceback."""
     try:
         app()
+    except DefinitionError as error:
+        print_problems(error.problems)
+        sys.exit(1)
     except KNOWN_FAILURES as error:
         Console(stderr=True, soft_wrap=True).print(Text(f"error: {error}", style="red"))
         sys.exit(1)
@@ -302,12 +306,7 @@ def source_of(
 
 def config_of(stack: str | None) -> dict[str, Any]:
     """Return a stack's config as its file holds it, encrypted values included; nothing without a stack."""
-    if not stack:
-        return {}
-    settings = STACKS / f"Pulumi.{stack}.yaml"
-    if not settings.is_file():
-        raise typer.BadParameter(f"there is no `{settings}`", param_hint="--stack")
-    return (parse_value(settings.read_text(encoding="utf-8")) or {}).get("config") or {}
+    return stack_config(STACKS, stack) if stack else {}
 
 
 def wait_for_of(stack: str | None) -> WaitFor:

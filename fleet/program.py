@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,33 +36,41 @@ from fleet.errors import (
 from fleet.names import Kind
 from fleet.providers.registration import fingerprint
 from fleet.providers.resources import RESOURCES
+from fleet.report.required import requirements, unmet
+
+# Pulumi's word for a program that has said itself why it ends: the engine adds nothing to it.
+_EXIT_EXPLAINED: Final = 32
 
 # What the gate waits for: each says in its output `revision` when it was written.
 WRITTEN: Final = frozenset({Kind.TENANT, Kind.ARGO_APPLICATION})
 
 
 def run() -> None:
-    """Declare the stack's fleet; a bad definition ends the program with its report and no traceback."""
+    """Declare the stack's fleet; a run that cannot be carried out ends with one message and no traceback."""
     try:
         declare_fleet(pulumi.Config(names.CONFIG_NAMESPACE), pulumi.get_project(), pulumi.get_stack())
     except DefinitionError as error:
         # Pulumi puts `error: ` before it: the summary goes first, the problems below.
         details = "\n\n".join(map(format_problem, error.problems))
-        raise pulumi.RunError(f"{format_summary(error.problems)}\n\n{details}") from error
-    except RemoteError as error:
-        raise pulumi.RunError(str(error)) from error
+        pulumi.log.error(f"{format_summary(error.problems)}\n\n{details}")
+        sys.exit(_EXIT_EXPLAINED)
+    except (RemoteError, pulumi.RunError) as error:
+        pulumi.log.error(str(error))
+        sys.exit(_EXIT_EXPLAINED)
 
 
 def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
     """Declare every object of the fleet that the stack's config names.
 
     Raises:
-        DefinitionError: the definition has errors, or a credential that does not resolve; nothing was declared.
-        RemoteError: the platform could not be asked for its project prefix.
+        DefinitionError: the definition has errors, a credential does not resolve, or the platform lacks what the
+            fleet requires of it; nothing was declared.
+        RemoteError: the platform could not be asked.
     """
     folder = Path(config.get("definition") or f"stacks/{stack}")
     fleet, planned = plan_fleet(folder, config)
     credentials = resolve_credentials(fleet, folder, config)
+    check_platform(fleet, planned, config)
     mark = names.owner_mark(project, stack)
 
     declared: dict[tuple[Kind, str], pulumi.Resource] = {}
@@ -90,7 +99,7 @@ def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
         DefinitionError: every error of the definition and of the plan, at once.
         RemoteError: the plan needs the platform's project prefix and the platform cannot be asked for it.
     """
-    loaded = load(folder, config.get_object("values") or {})
+    loaded = load(folder, values_of(config))
     fleet, problems = loaded.fleet, list(loaded.problems)
     planned = Plan((), ())
     if fleet is not None:
@@ -120,6 +129,34 @@ def wait_for(config: pulumi.Config) -> str:
             f"`{found}` is not allowed for `{names.CONFIG_NAMESPACE}:waitFor`\nhelp: allowed: {allowed}"
         )
     return found
+
+
+def values_of(config: pulumi.Config) -> Mapping[str, Any]:
+    """Return the values for Jinja2 files.
+
+    Raises:
+        RunError: they are no mapping.
+    """
+    key = f"{names.CONFIG_NAMESPACE}:values"
+    values: Any = config.get_object("values") or {}
+    if not isinstance(values, Mapping):
+        raise pulumi.RunError(
+            f"`{key}` is no mapping\nhelp: run `pulumi config set --path '{key}.KEY' VALUE` for each value"
+        )
+    return values
+
+
+def check_platform(fleet: Fleet, planned: Plan, config: pulumi.Config) -> None:
+    """Ask the platform for everything that the fleet requires of it.
+
+    Raises:
+        DefinitionError: all that is missing.
+        RemoteError: the platform cannot be asked.
+    """
+    if required := requirements(fleet, planned):
+        with Kubernetes.connect(config.get("kubeconfig"), config.get("context")) as platform:
+            if problems := unmet(platform, required):
+                raise DefinitionError(problems)
 
 
 def resolve_credentials(

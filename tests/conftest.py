@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from fleet.sandbox import toolchain
+from fleet.sandbox.sandbox import MORE_TOOLS, TOOLS, Options, Sandbox
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / ".." / "shared" / "reference"
@@ -48,3 +51,17 @@ def reference() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def argocd_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """Return a running sandbox with Argo CD, for tests marked `argocd` in any folder; skipped where it is not built."""
+    located = toolchain.Toolchain().locate([*TOOLS, *MORE_TOOLS])
+    if missing := [name for name, found in located.items() if found is None]:
+        pytest.skip(f"not built: {', '.join(missing)}; `fleet tools build`")
+    sandbox = Sandbox(tmp_path_factory.mktemp("with-argocd") / "sandbox")
+    sandbox.up(Options(deploy_s=0.1, application_s=0.05, delete_s=0.1, argocd=True))
+    yield sandbox
+    logs = {part.name: part.log.read_text() for part in sandbox.parts() if part.log.exists()}
+    sandbox.down()
+    assert not [name for name, text in logs.items() if "Traceback" in text or "panic:" in text]

@@ -64,7 +64,8 @@ def up(
     with _reported():
         stand_in = _stand_in(folder)
         given = {"reconcile_s": reconcile_delay, "connect_s": connect_delay, "max_clusters": max_clusters}
-        url = stand_in.start(given)
+        # What it is told by `fleet sandbox up` stays: the Argo CD behind it.
+        url = stand_in.start(stand_in.settings() | given)
         print(f"the Akuity stand-in serves {url}", file=sys.stderr)
     place = "" if folder is None else f" --dir {shlex.quote(str(folder))}"
     print(f'next: eval "$(fleet sandbox akuity env{place})"', file=sys.stderr)

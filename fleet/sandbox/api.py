@@ -22,6 +22,9 @@ TIMEOUT_S: Final = 15.0
 # Ends a watch from the server's side; the next one goes on where it stopped.
 WATCH_SECONDS: Final = 300
 
+# Errors of the connection, not of the request: the server is away or on its way.
+AWAY: Final = (OSError, http.client.HTTPException)
+
 PATCH_TYPES: Final = {"apply": "application/apply-patch+yaml", "merge": "application/merge-patch+json"}
 
 
@@ -46,15 +49,24 @@ class ApiError(Exception):
 class Api:
     """Requests to one endpoint, with one kept connection for each thread; a context manager that closes them.
 
-    Without a `manager` it is no Kubernetes API.
+    Without a `manager` it is no Kubernetes API. `context` decides whom to trust in the authority's place, `scheme` how
+    the token is sent.
     """
 
-    def __init__(self, endpoint: Endpoint, manager: str = "fleet-sandbox") -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        manager: str = "fleet-sandbox",
+        *,
+        context: ssl.SSLContext | None = None,
+        scheme: str = "Bearer",
+    ) -> None:
         self.endpoint = endpoint
         self._manager = manager
-        self._context = ssl.create_default_context(cafile=str(endpoint.authority))
+        self._context = context or ssl.create_default_context(cafile=str(endpoint.authority))
+        self._scheme = scheme
         self._kept = threading.local()
-        self._open: set[http.client.HTTPSConnection] = set()
+        self._open: set[http.client.HTTPConnection] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -117,7 +129,7 @@ class Api:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers = self._headers() | ({} if data is None else {"Content-Type": content})
         target = _target(self.endpoint, path, query)
-        kept: http.client.HTTPSConnection | None = self._kept.__dict__.pop("connection", None)
+        kept: http.client.HTTPConnection | None = self._kept.__dict__.pop("connection", None)
         # The server may have closed a kept connection meanwhile; that says nothing about the request.
         with suppress(http.client.RemoteDisconnected, ConnectionError, ssl.SSLError):
             if kept is not None:
@@ -126,7 +138,7 @@ class Api:
 
     def _exchange(
         self,
-        connection: http.client.HTTPSConnection,
+        connection: http.client.HTTPConnection,
         method: str,
         target: str,
         data: bytes | None,
@@ -144,14 +156,17 @@ class Api:
         self._open.add(connection)
         return response
 
-    def _connect(self, timeout: float) -> http.client.HTTPSConnection:
+    def _connect(self, timeout: float) -> http.client.HTTPConnection:
         parts = urlsplit(self.endpoint.url)
+        if parts.scheme == "http":
+            return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
         return http.client.HTTPSConnection(
             parts.hostname or "", parts.port, timeout=timeout, context=self._context
         )
 
     def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.endpoint.token}", "Accept": "application/json"}
+        words = {"Authorization": f"{self._scheme} {self.endpoint.token}"} if self.endpoint.token else {}
+        return {**words, "Accept": "application/json"}
 
 
 def _target(endpoint: Endpoint, path: str, query: Mapping[str, Any]) -> str:

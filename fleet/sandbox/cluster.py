@@ -306,6 +306,8 @@ class ControlPlane:
             "authorization-mode": "RBAC",
             "disable-admission-plugins": "ServiceAccount",
             "endpoint-reconciler-type": "none",
+            # By default it waits, when it is stopped, for whoever watches to hang up.
+            "shutdown-watch-termination-grace-period": "100ms",
             "profiling": False,
         }
         return _flags(flags)

@@ -1,15 +1,14 @@
 """The platform stand-in as a process: watches the platform's kinds and carries out what `reconcile` decides.
 
-One thread per kind watches; one thread decides; a few write. Everything that it writes bears the field manager
-`platform-stand-in`. A write that came too late (409) or to something gone (404) is forgotten: the object's next event
-brings it back.
+One thread per kind watches; one thread decides; a few write; `outside` carries out the orders. Everything that it
+writes bears the field manager `platform-stand-in`. A write that came too late (409) or to something gone (404) is
+forgotten: the object's next event brings it back.
 """
 
 from __future__ import annotations
 
 import argparse
 import heapq
-import http.client
 import json
 import logging
 import queue
@@ -29,7 +28,8 @@ from typing import Any, Final
 
 from fleet.names import CONNECTOR_TYPE, CONNECTOR_TYPE_LABEL, LOCAL_CLUSTER, PLATFORM_API_VERSION
 from fleet.sandbox import crds
-from fleet.sandbox.api import Api, ApiError, Endpoint
+from fleet.sandbox.api import AWAY, Api, ApiError, Endpoint
+from fleet.sandbox.outside import Outside
 from fleet.sandbox.reconcile import (
     APPLICATION,
     CLUSTER,
@@ -48,12 +48,11 @@ from fleet.sandbox.reconcile import (
     owner_of,
     reconcile,
 )
+from fleet.sandbox.wiring import ARGOCD
 
 MANAGER: Final = "platform-stand-in"
 WRITERS: Final = 4
 RETRY_S: Final = 0.5
-# Errors of the connection, not of the request: the API server is away or on its way.
-AWAY: Final = (OSError, http.client.HTTPException)
 
 log = logging.getLogger("platform stand-in")
 
@@ -76,10 +75,11 @@ def path_of(kind: str, found: Object) -> str:
 class Controller:
     """The platform stand-in for one control plane."""
 
-    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
+    def __init__(self, endpoint: Endpoint, settings: Settings, akuity: Endpoint | None = None) -> None:
         self._api = Api(endpoint, MANAGER)
         self._world = World(settings)
         self._events: queue.SimpleQueue[tuple[str, str, Any]] = queue.SimpleQueue()
+        self._outside = Outside(Path(settings.control_plane), akuity, self._events.put)
         self._needs: dict[Target, set[Target]] = {}
         self._needed_by: dict[Target, set[Target]] = defaultdict(set)
         self._later: list[tuple[float, Target]] = []
@@ -133,6 +133,8 @@ class Controller:
                     dirty.add(heapq.heappop(self._later)[1])
                 todo, dirty = dirty, set()
                 dirty |= self._carry_out(pool, [(each, self._decide(each, now)) for each in sorted(todo)])
+                self._follow()
+        self._outside.stop()
 
     def stop(self) -> None:
         """End `run` soon."""
@@ -172,6 +174,10 @@ class Controller:
     def _take_in(self, event: str, kind: str, content: Any) -> set[Target]:
         if event == "WAKE":
             return set()
+        if event == "REPORT":
+            return self._waiting_for(self._world.take_in_report(content))
+        if event == "SEEN":
+            return self._waiting_for(self._world.take_in_seen(kind, content))
         if event != "LISTED":
             return self._take_in_object(event, kind, content)
         dirty = set()
@@ -199,6 +205,19 @@ class Controller:
             dirty |= self._container(key[0])
         return dirty
 
+    def _waiting_for(self, targets: Iterable[Target]) -> set[Target]:
+        return {each for target in targets for each in self._needed_by.get(target, ())}
+
+    def _follow(self) -> None:
+        """Have the Argo CD of each connector that something waits for looked at, and no other."""
+        if not self._world.settings.wired:
+            return
+        names = [name for name in self._world.connectors() if self._needed_by.get((ARGOCD, ("", name)))]
+        connectors = [found for name in names if (found := self._world.connector(name)) is not None]
+        self._outside.follow(connectors)
+        for name in self._world.argocds.keys() - {each.name for each in connectors}:
+            self._world.forget_argocd(name)
+
     def _container(self, namespace: str) -> set[Target]:
         """Return the namespace and the project that wait for their content to go."""
         project = namespace.removeprefix(self._world.settings.project_prefix)
@@ -217,6 +236,8 @@ class Controller:
         self._needs[target] = step.needs
         for need in step.needs:
             self._needed_by[need].add(target)
+        for order in step.orders:
+            self._outside.submit(order)
         if step.again_s is not None:
             heapq.heappush(self._later, (now + step.again_s, target))
         return step
@@ -287,9 +308,11 @@ def main(arguments: list[str] | None = None) -> int:
     endpoint = Endpoint(configuration["url"], configuration["token"], Path(configuration["authority"]))
     names = {field.name for field in fields(Settings)}
     settings = {name: value for name, value in configuration.items() if name in names}
+    akuity = configuration.get("akuity")
+    akuity = Endpoint(akuity["url"], "", Path(akuity["authority"])) if akuity else None
     with Api(endpoint) as api:
         version = api.request("GET", "/version")["gitVersion"]
-    controller = Controller(endpoint, Settings(**settings, kubernetes_version=version))
+    controller = Controller(endpoint, Settings(**settings, kubernetes_version=version), akuity)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         log.info("stopping")
@@ -303,6 +326,8 @@ def main(arguments: list[str] | None = None) -> int:
     # The watches are daemon threads in the middle of a read; nothing of theirs needs to be kept.
     return 0
 
+
+__all__ = ["AWAY", "MANAGER", "Controller", "collection", "main", "path_of"]
 
 if __name__ == "__main__":
     raise SystemExit(main())

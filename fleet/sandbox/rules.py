@@ -322,10 +322,11 @@ def application_spec(tenant: str, item: Json) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=16384)
-def rendering_error(template: str, values: str) -> str | None:
-    """Return why a template's specification cannot be rendered with the values (both as JSON text), or None."""
-    _, errors = render_tree(json.loads(template), json.loads(values))
-    return f"{'.'.join(map(str, errors[0][0]))}: {errors[0][1]}" if errors else None
+def render_application(template: str, values: str) -> tuple[str, str | None]:
+    """Return a template rendered with the values (all as JSON text), and why it cannot be, or None."""
+    rendered, errors = render_tree(json.loads(template), json.loads(values))
+    problem = f"{'.'.join(map(str, errors[0][0]))}: {errors[0][1]}" if errors else None
+    return json.dumps(rendered, sort_keys=True), problem
 
 
 def render_values(text: str, values: Json) -> str:

@@ -122,7 +122,6 @@ class Sandbox:
     def __init__(self, folder: Path, say: Callable[[str], None] = _silent) -> None:
         self.folder = folder.absolute()
         self.processes = Processes(self.folder)
-        self.control_plane = ControlPlane(self.folder, controllers=self.options().argocd)
         self._say = say
 
     @classmethod
@@ -134,6 +133,11 @@ class Sandbox:
     def kubeconfig(self) -> Path:
         """Return the kubeconfig: context `platform` goes through the platform's paths, `direct` to the API server."""
         return self.folder / "sandbox.kubeconfig"
+
+    @property
+    def control_plane(self) -> ControlPlane:
+        """Return the control plane of this sandbox; with Argo CD it has controllers."""
+        return ControlPlane(self.folder, controllers=self.options().argocd)
 
     @property
     def argocd(self) -> ArgoCD:
@@ -242,6 +246,27 @@ class Sandbox:
             **self.akuity.env(),
         }
 
+    def add_cluster(self, name: str) -> Path:
+        """Return the kubeconfig of a cluster of that name, started where it does not run.
+
+        It stands beside the control plane as a tenant of the direct delivery does: the platform knows nothing of it,
+        and an agent of Akuity that is installed in it finds its way out.
+
+        Raises:
+            SandboxError: the sandbox does not run with Argo CD, or the cluster did not start.
+        """
+        if not self.options().argocd or not self.control_plane.running:
+            raise SandboxError("this needs a sandbox with Argo CD; `fleet sandbox up --argocd` starts one")
+        with self._locked():
+            return self.control_plane.tenant(name).start().kubeconfig
+
+    def remove_cluster(self, name: str) -> None:
+        """Stop a cluster that was added, and remove it with all its objects; one that is not there is fine."""
+        with self._locked():
+            cluster = self.control_plane.tenant(name)
+            if cluster.folder.exists():
+                cluster.remove()
+
     def options(self) -> Options:
         """Return the options of the last `up`."""
         with suppress(FileNotFoundError):
@@ -258,20 +283,20 @@ class Sandbox:
         (self.folder / "pulumi").mkdir(exist_ok=True)
         if not (self.folder / "passphrase").exists():
             write_private(self.folder / "passphrase", secrets.token_urlsafe(32))
-        self.control_plane.tools = tools
-        self.control_plane.controllers = options.argocd
+        control_plane = self.control_plane
+        control_plane.tools = tools
         if not {"etcd", "kube-apiserver"} <= before:
             self._say("starting etcd and kube-apiserver")
         if not options.argocd:
             self._stop_argocd()
-            self._start_platform(self.control_plane.start().endpoint(), options, {})
+            self._start_platform(control_plane.start().endpoint(), options, {})
             return
         with self._beside(lambda: self._abandon(options, before)) as beside:
             akuity = beside(self._start_akuity)
-            address = self.control_plane.start().endpoint()
+            address = control_plane.start().endpoint()
             argocd = beside(self._start_argocd, tools, before)
             # Their own folders say that they were there, whatever the platform stand-in makes of them.
-            down = [tenant for tenant in self.control_plane.tenants() if not tenant.running]
+            down = [tenant for tenant in control_plane.tenants() if not tenant.running]
             tenants = [beside(tenant.start) for tenant in down]
             self._start_python(KUBELET, "fleet.sandbox.kubelet", {"control_plane": str(self.folder)})
             wait(tenants)
@@ -319,7 +344,7 @@ class Sandbox:
         """Start the Akuity API stand-in before that Argo CD, and return how the platform stand-in reaches it."""
         stand_in = self.akuity
         settings = {"kubeconfig": str(self.control_plane.kubeconfig), "namespace": self.argocd.namespace}
-        url = stand_in.start({"argocd": settings})
+        url = stand_in.start(stand_in.settings() | {"argocd": settings})
         return {"url": url, "authority": str(stand_in.authority.certificate)}
 
     def _stop_argocd(self) -> None:

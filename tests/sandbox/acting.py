@@ -22,8 +22,9 @@ _numbers = itertools.count(1)
 class Platform:
     """What a test does on the platform, in a project of its own."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, patience_s: float = PATIENCE_S) -> None:
         self.api = api
+        self.patience_s = patience_s
         self.project = f"project-{next(_numbers)}"
         self.namespace = f"p-{self.project}"
         self.put("Project", self.project, {"displayName": self.project})
@@ -125,7 +126,7 @@ class Platform:
         raise AssertionError(f"{kind} {name} is still there")
 
     def _tries(self, kind: str, name: str, namespace: str | None) -> Iterator[Object | None]:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + self.patience_s
         while time.monotonic() < deadline:
             yield self.find(kind, name, namespace)
             time.sleep(0.05)

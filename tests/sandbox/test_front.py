@@ -164,3 +164,32 @@ def test_nonsense_is_refused(sandbox: Sandbox, request_text: str):
         answer = connection.recv(65536)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.contract
+def test_tenants_clusters_are_served(sandbox: Sandbox):
+    """One connection reaches each cluster with its own objects; one that is not there is not found."""
+    path = "/api/v1/namespaces"
+    tenant = sandbox.control_plane.tenant("default-front").start()
+    try:
+        with Api(front_of(sandbox, "")) as api:
+            own = f"/kubernetes/project/default/virtualcluster/front{path}"
+            host = f"/kubernetes/cluster/loft-cluster{path}"
+            api.request("POST", own, {"metadata": {"name": "only-here"}})
+            for _ in range(2):
+                assert "only-here" in names_of(api, own)
+                assert "only-here" not in names_of(api, host)
+            with pytest.raises(ApiError, match='404 virtual cluster "default-nobody" not found'):
+                api.items(own.replace("front", "nobody"))
+            assert names_of(api, host)
+            tenant.stop()
+            with pytest.raises(ApiError, match="502 the cluster does not answer"):
+                api.items(own)
+        with Api(front_of(sandbox, "", key="wrong")) as stranger, pytest.raises(ApiError, match="401"):
+            stranger.items(own)
+    finally:
+        tenant.remove()
+
+
+def names_of(api: Api, path: str) -> list[str]:
+    return [found["metadata"]["name"] for found in api.items(path)[0]]

@@ -9,15 +9,17 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from fleet.clients.kubernetes import Kubernetes
 from fleet.sandbox import toolchain
 from fleet.sandbox.api import Api, ApiError, Endpoint
 from fleet.sandbox.cluster import ControlPlane
-from fleet.sandbox.processes import wait_until
+from fleet.sandbox.processes import Processes, wait_until
 from fleet.sandbox.sandbox import PROCESSES, Sandbox, SandboxError, default_folder
 from fleet.sandbox.sandbox_cli import app
 from tests.sandbox.acting import Platform
@@ -100,19 +102,26 @@ def test_two_ups_at_once_start_one_sandbox(own: Sandbox):
     assert found[0] == found[1]
 
 
-def test_interrupted_up_leaves_nothing(own: Sandbox):
+@pytest.mark.parametrize(
+    ("options", "process"),
+    [
+        ([], "kube-apiserver"),
+        pytest.param(["--argocd"], "argocd-server", marks=pytest.mark.argocd),
+    ],
+)
+def test_interrupted_up_leaves_nothing(own: Sandbox, options: list[str], process: str):
     """Ctrl-C while it starts stops what has been started."""
     # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
     listen = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{listen}; from fleet.sandbox.sandbox_cli import app; app(sys.argv[1:])"
     child = subprocess.Popen(
-        [sys.executable, "-c", code, "up", "--dir", str(own.folder)],
+        [sys.executable, "-c", code, "up", "--dir", str(own.folder), *options],
         stderr=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
     assert child.stderr is not None
-    assert wait_until(lambda: own.processes.find("kube-apiserver") is not None, 30)
-    started = [process.pid for process in own.processes.all()]
+    assert wait_until(lambda: bool(pids(own).get(process)), 60)
+    started = [pid for pid in pids(own).values() if pid]
 
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=30)
@@ -120,6 +129,72 @@ def test_interrupted_up_leaves_nothing(own: Sandbox):
     assert child.returncode != 0
     assert started
     assert not [pid for pid in started if exists(pid)]
+    assert not own.folder.exists()
+
+
+@pytest.mark.argocd
+def test_life_of_a_sandbox_with_argocd(own: Sandbox):
+    """Up, repaired with its tenant, stopped with its data kept, up with it as it was, off, down without a trace."""
+    place = ("--dir", str(own.folder))
+    assert run("up", "--argocd", "--deploy-delay", "0.1", *place).exit_code == 0
+    first = own.control_plane.tenant("acme").start().url
+    environment = own.env()
+    started = {*pids(own).values(), *repaired(own, "acme/kube-apiserver", "kubelet-stand-in")}
+    with Api(own.argocd.endpoint(), manager="") as api:
+        assert (
+            api.request("GET", "/api/v1/session/userinfo")["username"] == environment["FLEET_ARGOCD_USERNAME"]
+        )
+
+    own.down(keep_data=True)
+    assert not [pid for pid in started if exists(pid)]
+    own.up()
+    assert own.options().argocd
+    assert own.running
+    assert "acme/kube-controller-manager" in pids(own)
+    assert (own.env(), own.control_plane.tenant("acme").url) == (environment, first)
+
+    started = set(pids(own).values())
+    assert run("up", "--no-argocd", *place).exit_code == 0
+    left = [pid for pid in started if exists(pid)]
+    assert set(left) <= {*pids(own).values(), pid_of(own.akuity.processes)}
+    assert "FLEET_ARGOCD_SERVER" not in own.env()
+
+    own.down()
+    assert not [pid for pid in (*started, *left) if exists(pid)]
+    assert not list(own.folder.parent.iterdir())
+
+
+def pid_of(processes: Processes) -> int:
+    (found,) = processes.all()
+    return found.pid
+
+
+def repaired(sandbox: Sandbox, *names: str) -> list[int]:
+    """Kill these processes, let the sandbox repair itself, and return the new ones."""
+    before = pids(sandbox)
+    for name in names:
+        os.kill(before[name], signal.SIGKILL)
+    assert wait_until(lambda: not any(exists(before[name]) for name in names), 5)
+    sandbox.up()
+    after = pids(sandbox)
+    assert not [state.name for state in sandbox.status() if not state.running]
+    assert {name for name in after if after[name] != before[name]} == set(names)
+    return [after[name] for name in names]
+
+
+@pytest.mark.argocd
+def test_a_failure_of_argocd_stops_the_rest(own: Sandbox, monkeypatch: pytest.MonkeyPatch):
+    """What starts beside it is stopped as well, and the message names the part."""
+    tools = {**toolchain.ensure(), "redis-server": Path("/bin/false")}
+    monkeypatch.setattr(toolchain, "ensure", lambda _names: tools)
+    seen: list[int] = []
+    monkeypatch.setattr(own, "_say", lambda _text: seen.extend(pid for pid in pids(own).values() if pid))
+
+    with pytest.raises(SandboxError, match="`redis` ended while starting"):
+        own.up(replace(FAST, argocd=True))
+
+    assert seen
+    assert not [pid for pid in seen if exists(pid)]
     assert not own.folder.exists()
 
 
@@ -270,3 +345,20 @@ def test_control_plane_has_further_users(tmp_path: Path):
             api.items("/api/v1/secrets")
 
     assert not control_plane.running
+
+
+@pytest.mark.argocd
+def test_a_cluster_added_by_hand_is_one_of_its_own_and_goes_without_a_rest(argocd_sandbox: Sandbox):
+    """`cluster` starts a real API server whose kubeconfig works; `--remove` leaves neither process nor folder."""
+    path = argocd_sandbox.add_cluster("globex")
+    cluster = argocd_sandbox.control_plane.tenant("globex")
+    with Kubernetes.connect(str(path)) as client:
+        spaces = {each["metadata"]["name"] for each in client.list("v1", "Namespace")}
+    assert "default" in spaces
+    assert "vcluster-platform" not in spaces
+
+    argocd_sandbox.remove_cluster("globex")
+
+    assert not cluster.running
+    assert not cluster.folder.exists()
+    argocd_sandbox.remove_cluster("globex")

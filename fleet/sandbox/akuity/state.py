@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.sandbox.akuity.destinations import Destinations
 from fleet.sandbox.akuity.faults import Faults
 from fleet.sandbox.akuity.manifests import (
     ARGO_CD_VERSION,
@@ -41,6 +42,7 @@ from fleet.sandbox.akuity.messages import (
     parse_body,
 )
 from fleet.sandbox.akuity.observer import Observation, Observer, Target
+from fleet.sandbox.api import Endpoint
 from fleet.sandbox.certificates import write_private
 
 AGENT_VERSIONS: Final = ("0.5.88", "0.5.90")
@@ -81,7 +83,8 @@ class Settings:
     max_page: int | None = None
     await_pods: bool = False
     enveloped_manifests: bool = False
-    # The kubeconfig and the namespace of the Argo CD behind the instances.
+    # The kubeconfig and the namespace of the Argo CD behind the instances; the agents are looked for in the API servers
+    # of the kubeconfig's folder as well.
     argocd: Mapping[str, str] | None = None
 
     @classmethod
@@ -176,13 +179,16 @@ class World:
         *,
         observer: Observer | None = None,
         has_applications: Callable[[str, str], bool] = _never,
+        destinations: Destinations | None = None,
         clock: Callable[[], float] = time.time,
         kept: Path | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.faults = Faults()
         self._observer = observer
-        self._has_applications = has_applications
+        self._has_applications = has_applications if destinations is None else destinations.has_applications
+        self._destinations = destinations
+        self._endpoints: dict[str, Endpoint] = {}
         self._clock = clock
         self._kept = kept
         self._lock = threading.RLock()
@@ -424,6 +430,23 @@ class World:
                 found = self._clusters.get(target.cluster_id)
                 if found is not None:
                     self._note(found, observation, now)
+        self._connect()
+
+    def _connect(self) -> None:
+        """Make the clusters whose agents have connected destinations of the Argo CD behind the instances."""
+        if self._destinations is None:
+            return
+        with self._at_present() as now:
+            present = frozenset(self._clusters)
+            connected = {
+                each.id: (each.name, self._endpoints[each.id])
+                for each in self._clusters.values()
+                if each.deleted_at is None
+                and each.id in self._endpoints
+                and self._health(each, now)[0] in ("HEALTHY", "DEGRADED")
+            }
+        # Outside of the lock, like the agents.
+        self._destinations.keep(connected, present)
 
     def end(self) -> None:
         """Look for no more agents, from any thread."""
@@ -446,6 +469,8 @@ class World:
         if known is None or (known.connected, known.generation) != (True, seen.generation):
             self._save()
         first = known.first_at if known is not None and known.connected else now
+        if seen.endpoint is not None:
+            self._endpoints[cluster.id] = seen.endpoint
         cluster.agent = _Seen(
             first_at=first,
             last_at=now,
