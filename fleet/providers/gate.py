@@ -32,6 +32,7 @@ LASTING_S: Final = 200.0
 # How long the others may take to fail as well once one has, so that one run names them all.
 SETTLE_S: Final = 15.0
 SHOWN: Final = 20
+PARTS: Final = 4
 LINE: Final = 400
 HEAD: Final = 120
 
@@ -165,7 +166,7 @@ class _Findings:
 
     def look(self) -> Look:
         """Return everything as one look."""
-        waiting = {tenant: line("; ".join(reasons)) for tenant, reasons in self._reasons.items() if reasons}
+        waiting = {tenant: _joined(reasons) for tenant, reasons in self._reasons.items() if reasons}
         return Look(len(self._reasons), waiting, dict(self._failed), tuple(self.stuck))
 
 
@@ -243,6 +244,12 @@ def _by_namespace(
     spaces: list[str | None] = [None] if len(tenants) > FEW_NAMESPACES else list(tenants)
     listed = [item for space in spaces for item in current.objects(names.PLATFORM_API_VERSION, kind, space)]
     return {(item["metadata"]["namespace"], item["metadata"]["name"]): item for item in listed}
+
+
+def _joined(reasons: list[str]) -> str:
+    """Return several reasons as one, each of bounded length: what is left out of one is never the next one's name."""
+    more = [f"and {len(reasons) - PARTS} more"] if len(reasons) > PARTS else []
+    return "; ".join([*map(line, reasons[:PARTS]), *more])
 
 
 def line(words: str) -> str:
