@@ -119,6 +119,29 @@ def test_a_failure_ends_the_wait_with_argo_cds_words(platform: Platform) -> None
     fails.join()
 
 
+def test_of_two_long_failures_each_keeps_its_name_and_its_cause(platform: Platform) -> None:
+    """Argo CD's words are long, and the cause is at their end: the one must not swallow the name of the other."""
+    out_of_sync = argo.live(sync={**argo.live()["sync"], "status": "OutOfSync"})
+    refs = {app: argo.application(platform, "acme", app, out_of_sync) for app in ("redis", "web")}
+    reports = []
+    for app, ref in refs.items():
+        words = argo.failed(f"cannot render: {'x' * 1000}: no such {app}")
+        reports.append(threading.Timer(0.3, argo.report, (platform, ref, words)))
+        reports[-1].start()
+    names_of = {argo.argo_name("acme", app): "acme" for app in refs}
+
+    with pytest.raises(NotReadyError) as error:
+        PROVIDER.create(_bag(platform, timeout_s=60, applications={"main": names_of}))
+    for each in reports:
+        each.join()
+
+    line = str(error.value).splitlines()[1]
+    for app in refs:
+        assert f"{app}: sync Failed: cannot render: xxx" in line
+        assert f"xxx: no such {app}" in line
+    assert len(line) < 1000
+
+
 @pytest.mark.parametrize("mended", [True, False])
 def test_a_sync_that_failed_before_this_run_is_begun_again_once(platform: Platform, mended: bool) -> None:
     """Argo CD would not, though what was wrong may be right by now; if it is not, its words end the run."""

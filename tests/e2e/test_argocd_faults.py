@@ -33,6 +33,9 @@ DIRECT, PLATFORM_DELIVERY = "examples/05-direct", "examples/04-self-hosted"
 # What the gate waits for: until an error of Argo CD's counts as lasting, or for what is known after a few seconds.
 LONG_S, BRIEF_S = 60, 8
 
+POLICY = "automated: {prune: true, selfHeal: true}"
+FEW_RETRIES = "retry: {limit: 1, backoff: {duration: 1s}}"
+
 FLEET = """\
 apiVersion: fleet/v1
 kind: Fleet
@@ -40,7 +43,7 @@ metadata: {name: hooli}
 spec:
   delivery: direct
   defaults: {connector: akuity}
-  gate: {timeout: 10s}
+  gate: {timeout: 60s}
 """
 AKUITY = """\
 apiVersion: fleet/v1
@@ -187,6 +190,7 @@ def by_akuity(argocd_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory)
             "kubeconfigs/hooli.kubeconfig": kubeconfig,
         }.items():
             scene.write(path, text)
+        scene.edit("templates/settings.yaml.j2", POLICY, f"{POLICY}\n        {FEW_RETRIES}")
         project.run(*UP)
         yield scene
     argocd_sandbox.remove_cluster("hooli")
@@ -199,9 +203,7 @@ def self_hosted(argocd_sandbox: Sandbox, tmp_path: Path) -> Iterator[Scene]:
         (scene.day.project.folder / DIRECT / "tenants/globex.yaml").unlink()
         kubeconfig = argocd_sandbox.add_cluster("acme").read_text(encoding="utf-8")
         scene.write("kubeconfigs/acme.kubeconfig", kubeconfig)
-        policy = "automated: {prune: true, selfHeal: true}"
-        retry = "retry: {limit: 1, backoff: {duration: 1s}}"
-        scene.edit("templates/settings.yaml.j2", policy, f"{policy}\n        {retry}")
+        scene.edit("templates/settings.yaml.j2", POLICY, f"{POLICY}\n        {FEW_RETRIES}")
         scene.patience(LONG_S)
         scene.day.project.run(*UP)
         yield scene
@@ -237,6 +239,8 @@ def test_direct_delivery_by_akuity_survives_argo_cd_akuity_and_the_tenant(
         golden(GOLDEN / "argocd-down-up.txt", scene.refused(WRITE, application))
     with scene.without_cluster("hooli"):
         golden(GOLDEN / "tenant-down-agent.txt", scene.refused(PREVIEW, agent))
+        # The sync fails for good; the next `up` begins it again.
+        golden(GOLDEN / "tenant-down-agent-up.txt", scene.refused(WRITE, "FleetReady"))
     with scene.akuity(silentAgents=["*"]):
         scene.patience(BRIEF_S)
         golden(GOLDEN / "agent-away.txt", scene.refused(UP, "FleetReady"))
