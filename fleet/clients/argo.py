@@ -37,6 +37,8 @@ CONTROLLER_FINALIZERS: Final = tuple(
 )
 # Adds one finalizer without a claim to anything else.
 _CASCADE_MANAGER: Final = "fleet-cascade"
+# Argo CD's words, over REST, about an application that is sent to a cluster it does not know (yet).
+UNKNOWN_CLUSTER: Final = "there are no clusters with this name"
 # Where Argo CD reads one of several fields, and one that nobody declared would win over ours.
 ALTERNATIVES: Final[tuple[tuple[tuple[str, ...], frozenset[str]], ...]] = (
     (("spec",), frozenset(("source", "sources", "sourceHydrator"))),
