@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import pulumi
 
 from fleet import names
-from fleet.clients.argo import CLUSTER, UNKNOWN_CLUSTER, undeclared_alternatives
+from fleet.clients.argo import UNKNOWN_CLUSTER
+from fleet.clients.argo_objects import CLUSTER, undeclared_alternatives
 from fleet.clients.kubernetes import Manifest, Ref, RemoteError
 from fleet.providers.base import Bag
 from fleet.providers.direct import DirectProvider, at, is_forced, whose
