@@ -51,6 +51,16 @@ class Day:
         found = self.host.list("v1", "Secret", NAMESPACE, labels)
         return {b64decode(each["data"]["name"]).decode() for each in found}
 
+    def registration(self, name: str) -> Ref:
+        """Return the reference to the Secret by which a cluster is registered in Argo CD."""
+        labels = {"argocd.argoproj.io/secret-type": "cluster"}
+        (found,) = (
+            each
+            for each in self.host.list("v1", "Secret", NAMESPACE, labels)
+            if b64decode(each["data"]["name"]).decode() == name
+        )
+        return Ref.of({"apiVersion": "v1", "kind": "Secret", **found})
+
     def another_key(self) -> str:
         """Return another API key of the connector's account."""
         with Api(self.sandbox.argocd.endpoint(), manager="") as api:
@@ -61,6 +71,12 @@ class Day:
         """Return what `fleet status` says, as data."""
         command = ("fleet", "status", "--stack", self.project.stack, "--format", "json", *options)
         return json.loads(self.project.run(*command, check=False).rpartition("\nexit code")[0])
+
+    def status_code(self) -> str:
+        """Return the exit code of `fleet status`, and what it printed in front where it is not 0."""
+        said = self.project.run("fleet", "status", "--stack", self.project.stack, check=False)
+        printed, _, code = said.rpartition("\nexit code ")
+        return code if code != "1" else f"{code}: {printed}"
 
     def until(self, true: Callable[[], bool], what: str) -> None:
         """Return once something holds."""
