@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -339,7 +339,7 @@ def test_deletion_waits_for_argo_cd(wired: Wired):
 
 
 def test_everything_settles(wired: Wired):
-    """Once all is as it should be, only the time of Argo CD's last look is written, and seldom."""
+    """Then only the time of Argo CD's last look is written, and seldom; a dead API server is started again."""
     values = wired.argocd(wired.connector(wired.keys()), wired.application("acme-in", wired.chart()))
     wired.tenant("acme", values)
     wired.until(APPLICATION, "acme-in", good)
@@ -353,6 +353,16 @@ def test_everything_settles(wired: Wired):
 
     assert len(versions[TENANT]) == 1
     assert len(versions[APPLICATION]) <= 2
+
+    server = wired.sandbox.control_plane.tenant(f"{wired.project}-acme")
+    server.processes.stop(["kube-apiserver"])
+
+    def answers() -> bool:
+        with suppress(OSError):
+            return wired.inside("acme", wired.settings()) is not None
+        return False
+
+    assert wait_until(answers, PATIENCE_S)
     wired.delete(TENANT, "acme")
     wired.until_gone(TENANT, "acme")
 
