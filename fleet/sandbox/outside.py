@@ -181,7 +181,7 @@ class Outside:
     def _register(self, order: Register) -> Outcome:
         endpoint = self._place(order.place).endpoint()
         if not order.connector.akuity:
-            # Once for each process and order, and then only when it is missing: writing it anew empties Argo CD's cache.
+            # Once, and then only when it is missing: writing it anew empties Argo CD's cache of the cluster.
             renew = self._registered.get(order.subject) != order
             self._argo(order.connector).register(order.name, endpoint, renew=renew)
             self._registered[order.subject] = order
