@@ -6,26 +6,29 @@ Thin: it reads arguments, calls the layers below and prints. Every failure ends 
 
 from __future__ import annotations
 
-import json
+import os
 import sys
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 import fleet
 from fleet import names
 from fleet.clients.kubernetes import Kubernetes, RemoteError
+from fleet.connections import resolve
 from fleet.definition.fleet import Fleet, Loaded
 from fleet.definition.load import load
+from fleet.definition.model import Delivery
 from fleet.definition.schema import schema as definition_schema
 from fleet.definition.source import parse_value
+from fleet.definition.stack import stack_config
 from fleet.desired.objects import Plan
-from fleet.desired.plan import plan
+from fleet.desired.plan import asks_platform, plan
 from fleet.desired.writer import write
 from fleet.errors import (
     DefinitionError,
@@ -36,14 +39,29 @@ from fleet.errors import (
     format_summary,
     ordered,
 )
-from fleet.readiness import INTEGRATION_CONDITION
-from fleet.report.status import FleetStatus, TenantRow, fetch_status
+from fleet.refused import Refused
+from fleet.report.agents import AkuityServer
+from fleet.report.direct_delivery import fetch_direct_status
+from fleet.report.platform_delivery import fetch_platform_status
+from fleet.report.reach import Reach
+from fleet.report.rows import Choice, FleetStatus
 from fleet.sandbox.demo import run_demo
 from fleet.sandbox.processes import SandboxError
 from fleet.sandbox.sandbox_cli import app as sandbox_app
 from fleet.sandbox.toolchain import ToolchainError
 from fleet.sandbox.toolchain_cli import app as tools_app
+from fleet.status_cli import (
+    Order,
+    StackConfig,
+    StatusFormat,
+    UnknownNameError,
+    print_json,
+    show_status,
+    status_console,
+    watch_status,
+)
 
+KNOWN_FAILURES = (RemoteError, Refused, SandboxError, ToolchainError, UnknownNameError, OSError)
 PROJECT = Path("Pulumi.yaml")
 STACKS = Path("stacks")
 
@@ -67,11 +85,11 @@ class ReportFormat(StrEnum):
     JSON = "json"
 
 
-class StatusFormat(StrEnum):
-    """How a status is printed."""
+class WaitFor(StrEnum):
+    """Whose word counts: Argo CD's about applications, or only the platform's about tenants."""
 
-    TABLE = "table"
-    JSON = "json"
+    APPLICATIONS = "applications"
+    TENANTS = "tenants"
 
 
 Folder = Annotated[
@@ -165,25 +183,93 @@ def status(
     stack: Stack = None,
     assignments: Assignments = None,
     output: Annotated[StatusFormat, typer.Option("--format", help="How to print.")] = StatusFormat.TABLE,
+    by: Annotated[Order, typer.Option(help="What to group by.")] = Order.TENANT,
+    selector: Annotated[
+        list[str] | None,
+        typer.Option("--selector", "-l", help="Only tenants with this label, as `KEY=VALUE`; repeatable."),
+    ] = None,
+    tenant: Annotated[list[str] | None, typer.Option(help="Only this tenant; repeatable.")] = None,
+    application: Annotated[list[str] | None, typer.Option(help="Only this application; repeatable.")] = None,
+    version: Annotated[
+        list[str] | None, typer.Option(help="Only what is deployed in this version; repeatable.")
+    ] = None,
+    outdated: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="APPLICATION", help="Only tenants that may not have its wanted version; repeatable."
+        ),
+    ] = None,
+    health: Annotated[
+        list[str] | None, typer.Option(help="Only what Argo CD calls `Healthy`, `Degraded`, ...; repeatable.")
+    ] = None,
+    stale_after: Annotated[
+        int,
+        typer.Option(min=1, metavar="MINUTES", help="Answers of Argo CD older than this are shown as stale."),
+    ] = 10,
+    wait_for: Annotated[
+        WaitFor | None,
+        typer.Option(
+            help="What counts: Argo CD's word, or only the platform's; the stack's `fleet:waitFor`."
+        ),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C (exit code 130).")] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.2, metavar="SECONDS", help="How often with `--watch`.")
+    ] = 5.0,
     kubeconfig: Annotated[str | None, typer.Option(help="Kubeconfig; `KUBECONFIG` when not given.")] = None,
     context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
 ) -> None:
-    """Show the live fleet: tenants, phases, conditions, applications, and what each still waits for.
+    """Show the live fleet: a row for each tenant and application, wanted against live, and what fails.
 
-    Exit code 0 when all is as wanted, 2 when something differs, 1 when it could not be told.
+    Exit code 0 when all that is shown is as wanted, 2 when something differs, 1 when it could not be told.
     """
+    choice = Choice(
+        labels=pairs_of(selector, "--selector"),
+        tenants=tenant or (),
+        applications=application or (),
+        versions=version or (),
+        health=health or (),
+        outdated=outdated or (),
+    )
+    if watch and output in (StatusFormat.CSV, StatusFormat.MARKDOWN):
+        raise typer.BadParameter(f"`{output}` is printed once", param_hint="--watch")
     source, values = source_of(folder, stack, assignments)
     definition, planned = sound_plan(source, values, quiet=True)
-    client = Kubernetes.connect(kubeconfig, context)
-    if definition.spec.platform.project_prefix is None:
-        planned = plan(definition, project_prefix=client.project_prefix())
-    live = fetch_status(client, definition.name, planned, mark_of(stack) if stack else None)
-    if output is StatusFormat.JSON:
-        print_json(live.as_json())
-    else:
-        print_status(live)
-    if not live.ready:
-        raise typer.Exit(2)
+    config = StackConfig(stack)
+    counted = wait_for or wait_for_of(stack)
+    akuity = AkuityServer(
+        os.environ.get("AKUITY_SERVER_URL") or AkuityServer().url, os.environ.get("AKUITY_CA_FILE") or None
+    )
+    mark = mark_of(stack) if stack else None
+    stale_after_s = 60.0 * stale_after
+    with Reach(
+        lambda: Kubernetes.connect(kubeconfig, context), lambda reference: resolve(reference, config.get)
+    ) as reach:
+        if asks_platform(definition):
+            planned = plan(definition, project_prefix=reach.kubernetes().project_prefix())
+
+        def fetch() -> FleetStatus:
+            now = datetime.now(UTC)
+            if definition.spec.delivery is Delivery.DIRECT:
+                return fetch_direct_status(
+                    reach, definition, planned, source, now=now, stale_after_s=stale_after_s, owner=mark
+                )
+            return fetch_platform_status(
+                reach.kubernetes(),
+                definition,
+                planned,
+                now=now,
+                stale_after_s=stale_after_s,
+                owner=mark,
+                required=counted is WaitFor.APPLICATIONS,
+                akuity=akuity,
+            )
+
+        if watch:
+            watch_status(fetch, choice, output, by, status_console(), interval_s=interval)
+        code = show_status(fetch, choice, output, by, status_console())
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -196,7 +282,10 @@ def main() -> None:
     """Run the command; a known failure is one message on stderr and exit code 1, never a traceback."""
     try:
         app()
-    except (DefinitionError, RemoteError, SandboxError, ToolchainError) as error:
+    except DefinitionError as error:
+        print_problems(error.problems)
+        sys.exit(1)
+    except KNOWN_FAILURES as error:
         Console(stderr=True, soft_wrap=True).print(Text(f"error: {error}", style="red"))
         sys.exit(1)
     except KeyboardInterrupt:
@@ -207,22 +296,37 @@ def source_of(
     folder: Path | None, stack: str | None, assignments: list[str] | None
 ) -> tuple[Path, dict[str, Any]]:
     """Return the definition folder and the values for its Jinja2 files, as the stack's config gives them."""
-    config: dict[str, Any] = {}
-    if stack:
-        settings = STACKS / f"Pulumi.{stack}.yaml"
-        if not settings.is_file():
-            raise typer.BadParameter(f"there is no `{settings}`", param_hint="--stack")
-        config = (parse_value(settings.read_text(encoding="utf-8")) or {}).get("config") or {}
-    values = dict(config.get(f"{names.CONFIG_NAMESPACE}:values") or {})
-    for assignment in assignments or ():
-        key, equals, value = assignment.partition("=")
-        if not equals or not key:
-            raise typer.BadParameter(f"`{assignment}` is not KEY=VALUE", param_hint="--set")
-        values[key] = value
+    config = config_of(stack)
+    values = dict(config.get(f"{names.CONFIG_NAMESPACE}:values") or {}) | pairs_of(assignments, "--set")
     if folder is None and not stack:
         raise typer.BadParameter("name a definition folder, or a stack with `--stack`", param_hint="FOLDER")
     configured = config.get(f"{names.CONFIG_NAMESPACE}:definition") or STACKS / str(stack)
     return folder or Path(configured), values
+
+
+def config_of(stack: str | None) -> dict[str, Any]:
+    """Return a stack's config as its file holds it, encrypted values included; nothing without a stack."""
+    return stack_config(STACKS, stack) if stack else {}
+
+
+def wait_for_of(stack: str | None) -> WaitFor:
+    """Return what counts as ready for a stack, as its config says."""
+    key = f"{names.CONFIG_NAMESPACE}:waitFor"
+    found = config_of(stack).get(key) or names.WAIT_FOR[0]
+    if found not in names.WAIT_FOR:
+        raise typer.BadParameter(f"`{key}` is none of {', '.join(names.WAIT_FOR)}", param_hint="--stack")
+    return WaitFor(found)
+
+
+def pairs_of(given: list[str] | None, option: str) -> dict[str, str]:
+    """Return `KEY=VALUE` arguments by key."""
+    found = {}
+    for pair in given or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"`{pair}` is not KEY=VALUE", param_hint=option)
+        found[key] = value
+    return found
 
 
 def mark_of(stack: str) -> str:
@@ -281,46 +385,6 @@ def problem_json(problem: Problem) -> dict[str, Any]:
         "path": problem.path,
         "help": problem.help,
     }
-
-
-def print_status(live: FleetStatus) -> None:
-    """Print a status as a table that reads well at 80 columns, then what is waited for, failures first."""
-    console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("TENANT", "PHASE", "ARGO CD", "APPLICATION", "TARGET", "SYNC", "HEALTH"):
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
-    namespaces = {tenant.namespace for tenant in live.tenants}
-    for tenant in live.tenants:
-        first = tenant_cells(tenant, with_namespace=len(namespaces) > 1)
-        for application in tenant.applications or (None,):
-            cells = (
-                (application.name, application.target, application.sync, application.health)
-                if application
-                else ("-", "-", "-", "-")
-            )
-            table.add_row(*first, *cells)
-            first = ("", "", "")
-    console.print(table)
-    waiting = [tenant for tenant in live.tenants if tenant.waiting]
-    for tenant in waiting:
-        for reason in tenant.waiting:
-            console.print(Text(f"{tenant.tenant}: {reason}"), soft_wrap=True)
-    ready = sum(tenant.ready and tenant.wanted for tenant in live.tenants)
-    console.print(f"{ready} of {len(live.tenants)} tenants ready", style="green" if live.ready else "red")
-
-
-def tenant_cells(tenant: TenantRow, *, with_namespace: bool) -> tuple[str, str, str]:
-    """Return a tenant's own cells of the status table."""
-    return (
-        f"{tenant.namespace}/{tenant.tenant}" if with_namespace else tenant.tenant,
-        tenant.phase,
-        {"True": "synced", "False": "failed"}.get(tenant.conditions.get(INTEGRATION_CONDITION, ""), "-"),
-    )
-
-
-def print_json(data: Any) -> None:
-    """Print JSON data to stdout."""
-    print(json.dumps(data, indent=2, ensure_ascii=False, default=str))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ through `Problem`; a run that found one raises a single `DefinitionError` that h
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -60,11 +60,13 @@ class Problem:
         return (where.file, where.line, where.column, self.code, self.message)
 
 
-@dataclass(frozen=True)
 class DefinitionError(Exception):
     """A definition that cannot be used; holds every problem found, in report order."""
 
-    problems: tuple[Problem, ...] = field(default_factory=tuple)
+    def __init__(self, problems: tuple[Problem, ...] = ()) -> None:
+        """Take the problems."""
+        super().__init__(problems)
+        self.problems = problems
 
     def __str__(self) -> str:
         """Return the whole report as plain text."""

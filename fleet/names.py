@@ -17,8 +17,15 @@ PLATFORM_API_VERSION: Final = "management.loft.sh/v1"
 
 # In live objects' managedFields: with another name we would no longer own (or remove) the fields we wrote.
 FIELD_MANAGER: Final = "fleet"
+# Likewise, of the objects of Akuity's agents inside the tenants.
+AGENT_FIELD_MANAGER: Final = "fleet-agent"
 # In live objects: which stack owns them. With another key every object looks foreign and is refused.
 OWNER_LABEL: Final = "fleet/owner"
+# Likewise in Argo CD (direct delivery): whose application it is. The gate and `fleet status` select by them; with
+# other keys one LIST would find none of them.
+FLEET_LABEL: Final = "fleet/fleet"
+TENANT_NAME_LABEL: Final = "fleet/tenant"
+APPLICATION_LABEL: Final = "fleet/application"
 # In definition files only (never written to a live object): what to do with an object that exists already.
 ADOPT_ANNOTATION: Final = "fleet/adopt"
 # Likewise: the changes with fleet-wide consequences that the definition agrees to, separated by commas.
@@ -34,16 +41,33 @@ DEFAULT_PROJECT_PREFIX: Final = "p-"
 LEGACY_PROJECT_PREFIX: Final = "loft-p-"
 LOCAL_CLUSTER: Final = "loft-cluster"
 
+# Argo CD's names (facts as well): the cluster that it runs in itself, and the namespace that it is installed in.
+ARGOCD_IN_CLUSTER: Final = "in-cluster"
+ARGOCD_NAMESPACE: Final = "argocd"
+ARGOCD_API_VERSION: Final = "argoproj.io/v1alpha1"
+ARGOCD_FINALIZER: Final = "resources-finalizer.argocd.argoproj.io"
+
 # Pulumi config namespace: `fleet:definition`, `fleet:values`, ... and the keys of `{config: KEY}` references.
 CONFIG_NAMESPACE: Final = "fleet"
+# Values of `fleet:waitFor`, in users' stack config and in state: what the gate waits for. The first is the default;
+# `tenants` is for a platform without Argo CD.
+WAIT_FOR: Final = ("applications", "tenants")
+
+# In Argo CD: what registered names of tenants begin with (direct delivery).
+TENANT_CLUSTER_PREFIX: Final = "tenant-"
 
 MAX_NAME_LENGTH: Final = 63
+# Argo CD names a Helm release after its Application, and Helm takes no longer name.
+MAX_ARGO_APPLICATION_LENGTH: Final = 53
+# Direct delivery: a longer one would be cut out of the registered names, which the tenants' AppProject matches by it.
+MAX_FLEET_LENGTH: Final = 40
 
 
 class Kind(StrEnum):
     """Resource kinds: the last part of the type token `pulumi-python:dynamic/fleet:<Kind>`, stored in state.
 
-    The order is the order of the plan: each kind after those it depends on.
+    The order is the order of the plan: each kind after those it depends on. `Application` is the platform's, and only
+    verified; `ArgoApplication` is ours (direct delivery).
     """
 
     CONNECTOR = "Connector"
@@ -51,7 +75,11 @@ class Kind(StrEnum):
     PROJECT = "Project"
     APPLICATION_TEMPLATE = "ApplicationTemplate"
     TENANT = "Tenant"
+    ARGO_PROJECT = "ArgoProject"
+    CLUSTER_REGISTRATION = "ClusterRegistration"
+    AKUITY_AGENT = "AkuityAgent"
     APPLICATION = "Application"
+    ARGO_APPLICATION = "ArgoApplication"
     FLEET_READY = "FleetReady"
 
 
@@ -70,6 +98,43 @@ def application_name(tenant: str, application: str) -> str:
     re-creates every application of every fleet.
     """
     return cut(f"{tenant}-{application}")
+
+
+def tenant_cluster_name(fleet: str, tenant: str) -> str:
+    """Return the name that a tenant's cluster is registered under in Argo CD or Akuity (direct delivery).
+
+    Applications name their destination by it and the tenants' AppProject matches it: a change here re-registers every
+    tenant and moves every application. `tenant-` leads, so that no glob over tenants matches a host cluster.
+    """
+    return cut(f"{TENANT_CLUSTER_PREFIX}{fleet}-{tenant}")
+
+
+def host_cluster_name(fleet: str, cluster: str) -> str:
+    """Return the name that a control plane cluster is registered under in Argo CD or Akuity (direct delivery)."""
+    return cut(f"host-{fleet}-{cluster}")
+
+
+def tenant_clusters(fleet: str) -> str:
+    """Return the glob over the registered names of a fleet's tenants."""
+    return f"{TENANT_CLUSTER_PREFIX}{fleet}-*"
+
+
+def argo_application_name(fleet: str, tenant: str, application: str) -> str:
+    """Return the name of our Application in Argo CD (direct delivery), where names are global.
+
+    Its Helm release is named after it: a change here re-creates and re-installs every application of every fleet.
+    """
+    return cut(f"{fleet}-{tenant}-{application}", MAX_ARGO_APPLICATION_LENGTH)
+
+
+def tenants_project(fleet: str) -> str:
+    """Return the name of the AppProject of what runs in tenants (direct delivery)."""
+    return cut(f"{fleet}-tenants")
+
+
+def host_project(fleet: str) -> str:
+    """Return the name of the AppProject of what runs on control plane clusters (direct delivery)."""
+    return cut(f"{fleet}-host")
 
 
 def object_id(system: str, api_version: str, kind: str, namespace: str | None, name: str) -> str:

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pulumi
-from pydantic import BaseModel
 
 from fleet import names
 from fleet.clients.kubernetes import Kubernetes, RemoteError
-from fleet.definition.fleet import Connector, Fleet
+from fleet.definition.credentials import credentials_of
+from fleet.definition.fleet import Entry, Fleet
 from fleet.definition.load import load
 from fleet.definition.model import Credential
-from fleet.desired.objects import Desired, Plan
-from fleet.desired.plan import plan
+from fleet.desired.objects import Desired, Plan, Reference, credential_source
+from fleet.desired.plan import asks_platform, plan
 from fleet.errors import (
     DefinitionError,
     Problem,
@@ -32,43 +34,57 @@ from fleet.errors import (
     ordered,
 )
 from fleet.names import Kind
+from fleet.providers.registration import fingerprint
 from fleet.providers.resources import RESOURCES
+from fleet.report.required import requirements, unmet
+
+# Pulumi's word for a program that has said itself why it ends: the engine adds nothing to it.
+_EXIT_EXPLAINED: Final = 32
+
+# What the gate waits for: each says in its output `revision` when it was written.
+WRITTEN: Final = frozenset({Kind.TENANT, Kind.ARGO_APPLICATION})
 
 
 def run() -> None:
-    """Declare the stack's fleet; a bad definition ends the program with its report and no traceback."""
+    """Declare the stack's fleet; a run that cannot be carried out ends with one message and no traceback."""
     try:
         declare_fleet(pulumi.Config(names.CONFIG_NAMESPACE), pulumi.get_project(), pulumi.get_stack())
     except DefinitionError as error:
         # Pulumi puts `error: ` before it: the summary goes first, the problems below.
         details = "\n\n".join(map(format_problem, error.problems))
-        raise pulumi.RunError(f"{format_summary(error.problems)}\n\n{details}") from error
-    except RemoteError as error:
-        raise pulumi.RunError(str(error)) from error
+        pulumi.log.error(f"{format_summary(error.problems)}\n\n{details}")
+        sys.exit(_EXIT_EXPLAINED)
+    except (RemoteError, pulumi.RunError) as error:
+        pulumi.log.error(str(error))
+        sys.exit(_EXIT_EXPLAINED)
 
 
 def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
     """Declare every object of the fleet that the stack's config names.
 
     Raises:
-        DefinitionError: the definition has errors, or a credential that does not resolve; nothing was declared.
-        RemoteError: the platform could not be asked for its project prefix.
+        DefinitionError: the definition has errors, a credential does not resolve, or the platform lacks what the
+            fleet requires of it; nothing was declared.
+        RemoteError: the platform could not be asked.
     """
     folder = Path(config.get("definition") or f"stacks/{stack}")
     fleet, planned = plan_fleet(folder, config)
     credentials = resolve_credentials(fleet, folder, config)
+    check_platform(fleet, planned, config)
     mark = names.owner_mark(project, stack)
 
     declared: dict[tuple[Kind, str], pulumi.Resource] = {}
     revisions: list[pulumi.Output[str]] = []
     for desired in planned.objects:
-        properties = bag_of(desired, mark, credentials)
+        properties = bag_of(desired, mark, credentials, folder)
         if desired.kind is Kind.FLEET_READY:
-            properties |= {"observed": fingerprint(revisions), "notReady": {}}
+            properties |= {"observed": digest_of(revisions), "notReady": {}}
+            # Direct delivery always waits for Argo CD: there is nothing else to wait for.
+            properties |= {"waitFor": wait_for(config)} if "sources" in properties else {}
         options = pulumi.ResourceOptions(depends_on=[declared[key] for key in desired.depends_on])
         resource = RESOURCES[desired.kind](desired.name, properties, options)
         declared[desired.key] = resource
-        if desired.kind is Kind.TENANT:
+        if desired.kind in WRITTEN:
             revisions.append(resource.revision)
 
     pulumi.export("fleet", fleet.name)
@@ -81,14 +97,14 @@ def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
 
     Raises:
         DefinitionError: every error of the definition and of the plan, at once.
-        RemoteError: the definition gives no project prefix and the platform cannot be asked for it.
+        RemoteError: the plan needs the platform's project prefix and the platform cannot be asked for it.
     """
-    loaded = load(folder, config.get_object("values") or {})
+    loaded = load(folder, values_of(config))
     fleet, problems = loaded.fleet, list(loaded.problems)
     planned = Plan((), ())
     if fleet is not None:
         prefix = None
-        if fleet.spec.platform.project_prefix is None and not errors_of(problems):
+        if asks_platform(fleet) and not errors_of(problems):
             prefix = Kubernetes.connect(config.get("kubeconfig"), config.get("context")).project_prefix()
         planned = plan(fleet, project_prefix=prefix)
         problems += planned.problems
@@ -98,6 +114,49 @@ def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
         if problem.severity is Severity.WARNING:
             pulumi.warn(format_problem(problem))
     return fleet, planned
+
+
+def wait_for(config: pulumi.Config) -> str:
+    """Return what the gate waits for, as the stack's config says.
+
+    Raises:
+        RunError: it says something else.
+    """
+    found = config.get("waitFor") or names.WAIT_FOR[0]
+    if found not in names.WAIT_FOR:
+        allowed = ", ".join(f"`{word}`" for word in names.WAIT_FOR)
+        raise pulumi.RunError(
+            f"`{found}` is not allowed for `{names.CONFIG_NAMESPACE}:waitFor`\nhelp: allowed: {allowed}"
+        )
+    return found
+
+
+def values_of(config: pulumi.Config) -> Mapping[str, Any]:
+    """Return the values for Jinja2 files.
+
+    Raises:
+        RunError: they are no mapping.
+    """
+    key = f"{names.CONFIG_NAMESPACE}:values"
+    values: Any = config.get_object("values") or {}
+    if not isinstance(values, Mapping):
+        raise pulumi.RunError(
+            f"`{key}` is no mapping\nhelp: run `pulumi config set --path '{key}.KEY' VALUE` for each value"
+        )
+    return values
+
+
+def check_platform(fleet: Fleet, planned: Plan, config: pulumi.Config) -> None:
+    """Ask the platform for everything that the fleet requires of it.
+
+    Raises:
+        DefinitionError: all that is missing.
+        RemoteError: the platform cannot be asked.
+    """
+    if required := requirements(fleet, planned):
+        with Kubernetes.connect(config.get("kubeconfig"), config.get("context")) as platform:
+            if problems := unmet(platform, required):
+                raise DefinitionError(problems)
 
 
 def resolve_credentials(
@@ -110,28 +169,29 @@ def resolve_credentials(
     """
     resolved: dict[Credential, pulumi.Output[str]] = {}
     problems: list[Problem] = []
-    for connector in fleet.connectors.values():
-        for path, credential in credentials_of(connector.spec):
-            try:
-                resolved[credential] = resolve(credential, folder, config)
-            except LookupError as error:
-                problems.append(unresolved(connector, path, error))
+    for entry, path, credential in credentials_in(fleet):
+        try:
+            resolved[credential] = resolve(credential, folder, config)
+        except LookupError as error:
+            problems.append(unresolved(entry, path, error))
     if problems:
         raise DefinitionError(ordered(problems))
     return resolved
 
 
-def credentials_of(
-    model: BaseModel, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Credential]]:
-    """Yield every credential in a document with its path, keys as written in YAML."""
-    for name, field in type(model).model_fields.items():
-        value = getattr(model, name)
-        below = (*path, field.alias or name)
-        if isinstance(value, Credential):
-            yield below, value
-        elif isinstance(value, BaseModel):
-            yield from credentials_of(value, below)
+def credentials_in(fleet: Fleet) -> Iterator[tuple[Entry | Fleet, tuple[str, ...], Credential]]:
+    """Yield every credential of a fleet with the document that names it and the path below its `spec`."""
+    for path, credential in credentials_of(fleet.spec):
+        yield fleet, path, credential
+    for connector in fleet.connectors.values():
+        for path, credential in credentials_of(connector.spec):
+            yield connector, path, credential
+    for cluster in fleet.clusters.values():
+        if cluster.kubeconfig is not None:
+            yield cluster, ("kubeconfig",), cluster.kubeconfig
+    for tenant in fleet.tenants.values():
+        if tenant.kubeconfig is not None:
+            yield tenant, ("kubeconfig",), tenant.kubeconfig
 
 
 def resolve(credential: Credential, folder: Path, config: pulumi.Config) -> pulumi.Output[str]:
@@ -165,37 +225,49 @@ def resolve(credential: Credential, folder: Path, config: pulumi.Config) -> pulu
     return pulumi.Output.secret(text)
 
 
-def unresolved(connector: Connector, path: Sequence[str], error: LookupError) -> Problem:
+def unresolved(entry: Entry | Fleet, path: Sequence[str], error: LookupError) -> Problem:
     """Return the problem of a credential that does not resolve."""
     message, cure = error.args
+    base = entry.path if isinstance(entry, Entry) else "spec"
     return Problem(
         "credential-unresolved",
         message,
-        connector.locate(("spec", *path)),
-        ".".join((connector.path, *path)),
+        entry.locate(("spec", *path)),
+        ".".join((base, *path)),
         cure,
     )
 
 
 def bag_of(
-    desired: Desired, mark: str, credentials: Mapping[Credential, pulumi.Output[str]]
+    desired: Desired, mark: str, credentials: Mapping[Credential, pulumi.Output[str]], folder: Path
 ) -> dict[str, Any]:
-    """Return a resource's inputs: the planned properties, credentials resolved one by one, and our mark."""
+    """Return a resource's inputs: the planned properties, each credential resolved or as its source, and our mark.
+
+    A registration holds a fingerprint of what gives access to its cluster: another kubeconfig shows, and is applied.
+    """
 
     def filled(value: Any) -> Any:
         if isinstance(value, Credential):
             return credentials[value]
+        if isinstance(value, Reference):
+            credential = value.credential
+            return credential_source(credential, folder) or {"value": credentials[credential]}
         if isinstance(value, Mapping):
             return {key: filled(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [filled(item) for item in value]
         return value
 
-    return {**filled(desired.properties), "owner": mark}
+    bag = {**filled(desired.properties), "owner": mark}
+    if desired.kind is Kind.CLUSTER_REGISTRATION:
+        access = desired.properties["access"]
+        text = credentials[(access.get("kubeconfig") or access["token"]).credential]
+        bag["fingerprint"] = pulumi.Output.unsecret(text.apply(partial(fingerprint, desired.name)))
+    return bag
 
 
-def fingerprint(revisions: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:
-    """Return a digest of the tenants' revisions: it changes, and the gate runs, when any tenant was written."""
+def digest_of(revisions: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:
+    """Return a digest of the revisions: it changes, and the gate runs, when any of what it waits for was written."""
     return pulumi.Output.all(*revisions).apply(
         lambda written: hashlib.sha256("\n".join(map(str, written)).encode()).hexdigest()
     )

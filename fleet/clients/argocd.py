@@ -1,4 +1,4 @@
-"""The API of Argo CD: applications and clusters over REST, with time-outs, retries and errors in its own words.
+"""The API of Argo CD: applications, projects and clusters over REST, with time-outs, retries and its own words.
 
 No policy: it knows no ownership, no fleet and no Pulumi. Where there is access to its cluster, the Kubernetes API
 serves better (pages, server-side apply, plain 404s); this is the way where there is none, and the only one to Akuity.
@@ -184,6 +184,19 @@ class ArgoCDApi:
         call = _Call("get", "Application", name, "GET", _application(name), needs="applications, get")
         return self._present(call, {"project": project})
 
+    def application_anywhere(self, name: str) -> Manifest | None:
+        """Return an application, whatever its project, or None where the identity sees none of that name.
+
+        To be asked after `application` has said that there is none: without a project, absent is 403 like forbidden.
+        """
+        call = _Call("get", "Application", name, "GET", _application(name), needs="applications, get")
+        try:
+            return self._object(call)
+        except RemoteError as error:
+            if error.is_forbidden or error.is_absent:
+                return None
+            raise
+
     def create_application(
         self, manifest: Mapping[str, Any], *, upsert: bool = False, validate: bool = False
     ) -> Manifest:
@@ -198,13 +211,16 @@ class ArgoCDApi:
         )
         return self._object(call, {"upsert": _flag(upsert), "validate": _flag(validate)}, manifest)
 
-    def update_application(self, manifest: Mapping[str, Any], *, validate: bool = False) -> Manifest:
+    def update_application(
+        self, manifest: Mapping[str, Any], *, project: str = "", validate: bool = False
+    ) -> Manifest:
         """Replace spec, labels, annotations and finalizers of an existing application, and return it.
 
-        A finalizer that the manifest lacks is removed, and with it the cascade of a later deletion.
+        A finalizer that the manifest lacks is removed, and with it the cascade of a later deletion. `project` is the
+        one that the application is in, where that is not the manifest's.
         """
         name = manifest["metadata"]["name"]
-        project = str(manifest["spec"].get("project") or "default")
+        project = project or str(manifest["spec"].get("project") or "default")
         call = _Call("update", "Application", name, "PUT", _application(name), needs="applications, update")
         return self._object(call, {"validate": _flag(validate), "project": project}, manifest)
 
@@ -271,6 +287,45 @@ class ArgoCDApi:
             if error.status == codes.BAD_REQUEST and _IDLE in error.detail.lower():
                 return False
             raise
+
+    # --- projects ---
+
+    def projects(self) -> _Manifests:
+        """Return all projects that the identity may see."""
+        return self._items(_Call("list", "projects", "", "GET", "/api/v1/projects", needs="projects, get"))
+
+    def project(self, name: str) -> Manifest | None:
+        """Return a project, or None where there is none of that name."""
+        call = _Call("get", "AppProject", name, "GET", _project(name), needs="projects, get")
+        return self._present(call, {})
+
+    def create_project(self, manifest: Mapping[str, Any]) -> Manifest:
+        """Create a project and return it; one that differs from the one there is, is refused."""
+        name = manifest["metadata"]["name"]
+        call = _Call("create", "AppProject", name, "POST", "/api/v1/projects", needs="projects, create")
+        return self._object(call, None, {"project": manifest, "upsert": False})
+
+    def update_project(self, manifest: Mapping[str, Any]) -> Manifest:
+        """Replace a project and return it; `metadata.resourceVersion` has to be that of the one there is."""
+        name = manifest["metadata"]["name"]
+        call = _Call("update", "AppProject", name, "PUT", _project(name), needs="projects, update")
+        return self._object(call, None, {"project": manifest})
+
+    def delete_project(self, name: str) -> bool:
+        """Delete a project; return False where there is none. One that an application is in, is refused."""
+        call = _Call("delete", "AppProject", name, "DELETE", _project(name), needs="projects, delete")
+        return self._present(call, {}) is not None
+
+    # --- permissions ---
+
+    def may(self, resource: str, verb: str, what: str = "*") -> bool:
+        """Return whether the identity may do this to all of a resource, or to one of it.
+
+        A list leaves out without a word what the identity may not see.
+        """
+        path = f"/api/v1/account/can-i/{resource}/{verb}/{quote(what, safe='')}"
+        answer = self._object(_Call("ask for permissions of", "account", "", "GET", path))
+        return answer.get("value") == "yes"
 
     # --- clusters ---
 
@@ -522,6 +577,10 @@ def _context(server: str, ca_data: str, *, insecure: bool) -> ssl.SSLContext:
 
 def _application(name: str) -> str:
     return f"/api/v1/applications/{quote(name, safe='')}"
+
+
+def _project(name: str) -> str:
+    return f"/api/v1/projects/{quote(name, safe='')}"
 
 
 def _cluster(server: str) -> str:

@@ -49,7 +49,7 @@ def open_client(
 def _candidates(given: str | None) -> Iterator[tuple[str, Callable[[], KubeConfig]]]:
     """Yield the candidates in order, each with what it is called in messages; at least one."""
     environment = os.environ.get("KUBECONFIG")
-    if given and "\n" in given.strip():
+    if given and ("\n" in given.strip() or given.lstrip().startswith("{")):
         yield "the given kubeconfig", lambda: KubeConfig.from_dict(_mapping(given))
     elif not given and not environment and Path(SERVICE_ACCOUNT, "token").is_file():
         yield "the pod's service account", KubeConfig.from_service_account

@@ -8,7 +8,7 @@ No policy: it knows no ownership, no fleet and no Pulumi. The requests are our o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Self
 
 import httpx2
@@ -61,6 +61,11 @@ class Kubernetes:
             RemoteError: the kubeconfig is missing, unreadable, or lacks the context.
         """
         return cls(*open_client(kubeconfig, context, timeout_s), patience_s=patience_s)
+
+    @property
+    def which(self) -> str:
+        """Return what a user checks when the wrong objects are there."""
+        return f"context `{self.context}`"
 
     def __enter__(self) -> Self:
         return self
@@ -154,6 +159,33 @@ class Kubernetes:
             raise
         return True
 
+    def contents(self, namespace: str) -> Iterator[Manifest]:
+        """Yield every object in a namespace, of whatever kind the server has; each with apiVersion, kind, metadata.
+
+        Raises:
+            RemoteError: a part of it could not be looked at, so that nobody knows.
+        """
+        for api_version, kind, name in self._namespaced_kinds():
+            root = "apis" if "/" in api_version else "api"
+            path = f"/{root}/{api_version}/namespaces/{namespace}/{name}"
+            call = Call("list", Ref(api_version, kind, namespace, ""), "GET", path=path)
+            for item in self._object(call, params={"limit": str(_PAGE)}).get("items") or []:
+                yield {**item, "apiVersion": api_version, "kind": kind}
+
+    def _namespaced_kinds(self) -> Iterator[tuple[str, str, str]]:
+        """Yield apiVersion, kind and resource name of all kinds in namespaces that can be listed, each once."""
+        ref = Ref("v1", "APIGroup", None, "")
+        groups = self._object(Call("list", ref, "GET", path="/apis")).get("groups") or []
+        versions = [("v1", "/api/v1")]
+        versions += [
+            (v, f"/apis/{v}") for v in (group["preferredVersion"]["groupVersion"] for group in groups)
+        ]
+        for api_version, path in versions:
+            call = Call("list", Ref(api_version, "APIResource", None, ""), "GET", path=path)
+            for each in self._object(call).get("resources") or []:
+                if each.get("namespaced") and "list" in each.get("verbs", ()) and "/" not in each["name"]:
+                    yield api_version, each["kind"], each["name"]
+
     def project_prefix(self) -> str:
         """Return what the platform puts before a project's name to name its namespace."""
         body = {"apiVersion": names.PLATFORM_API_VERSION, "kind": "Self", "metadata": {}}
@@ -234,7 +266,7 @@ class Kubernetes:
         headers = {"Accept": "application/json"} | ({"Content-Type": content} if data is not None else {})
         try:
             response = self._http.request(
-                call.method, call.ref.url, params=dict(params), content=data, headers=headers
+                call.method, call.path or call.ref.url, params=dict(params), content=data, headers=headers
             )
         except httpx2.TransportError as error:
             raise self._at.unreachable(call, error) from error

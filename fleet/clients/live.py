@@ -1,5 +1,7 @@
 """The live state as one run sees it: one LIST for each kind and namespace, kept for the run, corrected by writes.
 
+It is the same for every system that has objects: a Kubernetes API, Argo CD's own, Akuity's.
+
 Reading a whole fleet object by object takes minutes, by LIST a fraction of a second. What a LIST does not show is
 only a hint: an object counts as gone after the server has said so for that very object, and when more are missing at
 once than the guard allows, something else is wrong (another cluster, another context) and reading fails instead.
@@ -11,10 +13,36 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
-from fleet.clients.kubernetes import Kubernetes, Manifest, Ref, without_managed_fields
+from fleet.clients.remote import Manifest, Ref, without_managed_fields
 
 DEFAULT_MAX_MISSING = 10
+
+
+class Source(Protocol):
+    """A system that objects are read from. None from `get` is a definite absence, whatever fails raises."""
+
+    server: str
+
+    @property
+    def which(self) -> str:
+        """Return the setting that decides which system it is, as messages name it."""
+
+    def get(self, ref: Ref) -> Manifest | None:
+        """Return the object, or None where this very object does not exist."""
+
+    def list(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> list[Manifest]:
+        """Return all objects of a kind."""
+
+
+_Place: TypeAlias = tuple[str, str, str | None, frozenset[tuple[str, str]]]
 
 
 class TooManyMissingError(Exception):
@@ -33,31 +61,36 @@ class _Listing:
 
 
 class Live:
-    """A cache of live objects over one client; safe to use from many threads."""
+    """A cache of live objects over one system; safe to use from many threads."""
 
     def __init__(
         self,
-        kubernetes: Kubernetes,
+        source: Source,
         *,
         max_missing: int = DEFAULT_MAX_MISSING,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the client, how many objects may be missing at once, and the clock."""
-        self._kubernetes = kubernetes
+        """Take the system, how many objects may be missing at once, and the clock."""
+        self._source = source
         self._max_missing = max_missing
         self._now = now
         self._lock = threading.Lock()
-        self._kept: dict[tuple[str, str, str | None], _Listing] = {}
-        self._polled: dict[tuple[str, str, str | None], _Listing] = {}
+        self._kept: dict[_Place, _Listing] = {}
+        self._polled: dict[_Place, _Listing] = {}
         self._missing: dict[Ref, None] = {}
 
     def read(
-        self, ref: Ref, *, labels: Mapping[str, str] | None = None, guarded: bool = True
+        self,
+        ref: Ref,
+        *,
+        labels: Mapping[str, str] | None = None,
+        guarded: bool = True,
+        get: Callable[[], Manifest | None] | None = None,
     ) -> Manifest | None:
         """Return the live object, or None after the server has said that it does not exist.
 
         `labels` narrow the LIST (the same for all reads of a kind and namespace); an object outside of them is still
-        found by its own GET. `guarded` counts the absence.
+        found by its own GET. `guarded` counts the absence. `get` asks for an object whose reference says too little.
 
         Raises:
             RemoteError: the LIST or the GET failed, so nothing is known.
@@ -73,7 +106,7 @@ class Live:
                 listing.objects = self._first(listing, ref, labels)
             found = listing.objects.get((ref.namespace, ref.name))
         if found is None:
-            found = self._kubernetes.get(ref)
+            found = self._source.get(ref) if get is None else get()
             if found is not None:
                 self.put(found)
         if found is None and guarded:
@@ -92,15 +125,30 @@ class Live:
         self._correct(ref, None)
 
     def poll(
-        self, api_version: str, kind: str, namespace: str | None = None, *, max_age_s: float
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        max_age_s: float,
+        labels: Mapping[str, str] | None = None,
     ) -> list[Manifest]:
         """Return all objects as they were at most `max_age_s` ago: many waiting threads share one LIST."""
-        listing = self._listing(self._polled, api_version, kind, namespace)
+        listing = self._listing(self._polled, api_version, kind, namespace, labels)
         with listing.lock:
             if listing.objects is None or self._now() - listing.listed_at > max_age_s:
-                listing.objects = self._list(api_version, kind, namespace, None)
+                listing.objects = self._list(api_version, kind, namespace, labels)
                 listing.listed_at = self._now()
             return list(listing.objects.values())
+
+    def once(self, api_version: str, kind: str) -> list[Manifest]:
+        """Return all objects of a kind as they were when this run first asked for them."""
+        return self.poll(api_version, kind, max_age_s=float("inf"))
+
+    def forget_polled(self) -> None:
+        """Have the next waiting thread ask anew: it has to see what was just written."""
+        with self._lock:
+            self._polled.clear()
 
     def _first(
         self, listing: _Listing, ref: Ref, labels: Mapping[str, str] | None
@@ -114,7 +162,7 @@ class Live:
     def _list(
         self, api_version: str, kind: str, namespace: str | None, labels: Mapping[str, str] | None
     ) -> dict[tuple[str | None, str], Manifest]:
-        found = self._kubernetes.list(api_version, kind, namespace, labels)
+        found = self._source.list(api_version, kind, namespace, labels)
         return {
             (item["metadata"].get("namespace"), item["metadata"]["name"]): without_managed_fields(item)
             for item in found
@@ -122,13 +170,15 @@ class Live:
 
     def _listing(
         self,
-        listings: dict[tuple[str, str, str | None], _Listing],
+        listings: dict[_Place, _Listing],
         api_version: str,
         kind: str,
         namespace: str | None,
+        labels: Mapping[str, str] | None = None,
     ) -> _Listing:
         with self._lock:
-            return listings.setdefault((api_version, kind, namespace), _Listing())
+            place = (api_version, kind, namespace, frozenset((labels or {}).items()))
+            return listings.setdefault(place, _Listing())
 
     def _correct(self, ref: Ref, manifest: Manifest | None) -> None:
         listing = self._listing(self._kept, ref.api_version, ref.kind, ref.namespace)
@@ -153,7 +203,7 @@ class Live:
             )
             more = ", ..." if len(missing) > 3 else ""
             raise TooManyMissingError(
-                f"{counted} not exist in {self._kubernetes.server}: {shown}{more}\n"
-                f"help: is context `{self._kubernetes.context}` the right one? If they were deleted on purpose, set"
+                f"{counted} not exist in {self._source.server}: {shown}{more}\n"
+                f"help: is {self._source.which} the right one? If they were deleted on purpose, set"
                 f" `fleet:maxMissing` to the number that may be missing and run `pulumi up --run-program`"
             )

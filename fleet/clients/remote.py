@@ -128,13 +128,15 @@ class RemoteError(Exception):
 class Call:
     """A request in words: what is done to what, by which HTTP method.
 
-    `repeatable` says whether doing it twice comes to the same; where it does not, a lost answer ends the call.
+    `repeatable` says whether doing it twice comes to the same; where it does not, a lost answer ends the call. `path`
+    is asked where that is not the one of the reference.
     """
 
     verb: str
     ref: Ref
     method: str
     repeatable: bool = True
+    path: str = ""
 
 
 def labels_of(manifest: Mapping[str, Any]) -> Mapping[str, str]:

@@ -24,6 +24,11 @@ class Merged:
     places: Layers
     filled: bool
 
+    @property
+    def on_host(self) -> bool:
+        """Return whether it runs on the control plane cluster."""
+        return self.application.use.target is Target.HOST
+
 
 def merged_applications(
     layers: list[Layer], context: Context, templates: Mapping[str, Template], base: str
@@ -104,7 +109,7 @@ def check_application(
         template = templates.get(use.template)
         if template is not None:
             parameters.check_values(findings, where, template.parameters, use.parameters, use.template)
-    if use.target is Target.HOST and isinstance(cluster, str) and cluster not in clusters:
+    if merged.on_host and isinstance(cluster, str) and cluster not in clusters:
         _check_host(scope, use.name, where, cluster)
 
 

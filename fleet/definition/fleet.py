@@ -15,6 +15,8 @@ from fleet.definition.model import (
     ApplicationUse,
     Chart,
     ConnectorSpec,
+    Credential,
+    Decommission,
     FleetSpec,
     Owner,
     Parameter,
@@ -64,9 +66,11 @@ class Connector(Entry):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPlaneCluster(Entry):
-    """The Argo CD block of an existing Cluster."""
+    """The Argo CD block of an existing Cluster; in direct delivery also how Argo CD reaches that cluster."""
 
     connector: str
+    kubeconfig: Credential | None = None
+    in_cluster: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,16 +112,21 @@ class Tenant(Entry):
 
     `values` is its vcluster.yaml without the Argo CD blocks (`integrations.argoCD`, `deploy.argoCD`): those are
     lifted into `connector` and `applications`, and the plan writes them back in the form that the platform accepts.
+
+    With a `kubeconfig` (direct delivery) the tenant is a cluster that exists; `project`, `owner` and `cluster` are None
+    there where nothing gives them. Every other tenant has all three.
     """
 
     display_name: str | None
-    project: str
-    owner: Owner
-    cluster: str
+    project: str | None
+    owner: Owner | None
+    cluster: str | None
     connector: str | None
     chart: Chart
     values: Mapping[str, Any]
     applications: tuple[Application, ...]
+    kubeconfig: Credential | None = None
+    decommission: Decommission = Decommission.ORDERED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from fleet import names
 from fleet.definition.application_spec import check_application_spec
+from fleet.definition.credentials import hide_credential_fields
 from fleet.definition.declared import Declared, Item
 from fleet.definition.fields import head
 from fleet.definition.files import Files
@@ -130,6 +131,8 @@ def _declare_document(document: Document, declared: Declared, findings: Findings
     )
     if kind in {"Connector", "Secret"}:
         hide_credentials(document)
+    else:
+        hide_credential_fields(document)
     if isinstance(name, str) and not declared.register(base, name, document, findings):
         return
     if document.broken:

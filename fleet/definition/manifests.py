@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from fleet import names
+from fleet.definition.credentials import warn_about_plain
 from fleet.definition.findings import Findings, suggest
-from fleet.definition.model import ConnectorSpec, Credential
+from fleet.definition.model import ConnectorSpec
 from fleet.definition.places import Keys, View
 from fleet.definition.shapes import BOOLEAN, MAPPING, TEXT, kind_of, wrong_type
 from fleet.definition.source import Document
@@ -47,14 +48,6 @@ _REQUIRED: Final = ("akuityOrgId", "akuityInstanceId", "akuityApiKeyId", "akuity
 # `connectorType` says which keys count; `authType` is written by the platform's form and read by nobody.
 _OTHER: Final = frozenset({"connectorType", "authType"})
 _SIZES: Final = {f"CLUSTER_SIZE_{size.upper()}": size for size in ("small", "medium", "large")}
-_CREDENTIALS: Final = (
-    ("token",),
-    ("username",),
-    ("password",),
-    ("akuity", "apiKey", "id"),
-    ("akuity", "apiKey", "secret"),
-)
-
 # Everything else in a document with credentials is kept out of excerpts: a misspelt key holds the credential too.
 _SHOWN_KEYS: Final = frozenset(
     {
@@ -233,34 +226,12 @@ def _put(tree: dict[str, Any], path: Keys, value: Any) -> None:
 
 def warn_about_connector(spec: ConnectorSpec, view: Placed, findings: Findings) -> None:
     """Warn once about credentials in plain text, and about TLS that is not verified."""
-    plain = [path for path in _CREDENTIALS if _is_plain(spec, path)]
-    if plain:
-        what = "a credential is" if len(plain) == 1 else f"{len(plain)} credentials are"
-        advice = (
-            "refer to it instead: `{config: KEY}` (encrypted stack config), `{env: NAME}` or `{file: PATH}`"
-        )
-        findings.warning(
-            "plain-credential", f"{what} written in plain text", view, plain[0], key=True, help=advice
-        )
+    warn_about_plain(spec, view, findings)
     if spec.insecure:
         advice = "remove it; give the server's certificate authority as `caData` where it is a private one"
         findings.warning(
             "insecure", "the server's certificate is not verified", view, ("insecure",), help=advice
         )
-
-
-def _is_plain(spec: ConnectorSpec, path: Keys) -> bool:
-    match path:
-        case ("token",):
-            credential = spec.token
-        case ("username",):
-            credential = spec.username
-        case ("password",):
-            credential = spec.password
-        case _:
-            key = spec.akuity.api_key if spec.akuity else None
-            credential = None if key is None else key.id if path[-1] == "id" else key.secret
-    return isinstance(credential, Credential) and credential.value is not None
 
 
 def argocd_of_cluster(data: Mapping[str, Any], where: Document, findings: Findings) -> str | None:

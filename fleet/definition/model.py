@@ -7,6 +7,7 @@ into a `Fleet`; `desired` plans from that.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -39,10 +40,12 @@ Quantity = Annotated[str, Field(pattern=r"^\d+(\.\d+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti
 class Model(BaseModel):
     """Base of all documents: frozen, camelCase in YAML, unknown fields refused.
 
-    `noun` is how reports name it: "`gpu` is not a field of a tenant".
+    `noun` is how reports name it: "`gpu` is not a field of a tenant". `elsewhere` says where fields belong that are
+    looked for here in vain.
     """
 
     noun: ClassVar[str] = "this block"
+    elsewhere: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, validate_by_name=True)
 
@@ -179,10 +182,21 @@ class ApplicationUse(Model):
     )
 
 
+class Decommission(StrEnum):
+    """How a tenant is removed in direct delivery."""
+
+    ORDERED = "ordered"
+    FORCE = "force"
+
+
 class TenantSettings(Model):
     """What a class and a tenant have in common; the class is merged under the tenant."""
 
     noun: ClassVar[str] = "a tenant class"
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "kubeconfig": "each tenant has a cluster of its own: give it in the Tenant",
+        "decommission": "a tenant is given up one by one: write it in the Tenant",
+    }
 
     display_name: str | None = Field(None, description="Name shown in the platform.")
     project: Name | None = Field(
@@ -208,9 +222,22 @@ class TenantSpec(TenantSettings):
     """A tenant: one definition for its infrastructure and its applications."""
 
     noun: ClassVar[str] = "a tenant"
+    elsewhere: ClassVar[Mapping[str, str]] = {}
 
     tenant_class: Name | None = Field(
         None, alias="class", description="TenantClass whose settings lie under these."
+    )
+    kubeconfig: Credential | None = Field(
+        None,
+        description="Direct delivery: kubeconfig of the tenant's own cluster; `vcluster` and `chart` mean nothing "
+        "then. Without it the tenant is a virtual cluster of the platform, reached through `spec.platform.server` of "
+        "the Fleet.",
+    )
+    decommission: Decommission = Field(
+        Decommission.ORDERED,
+        description="Direct delivery, when the tenant is removed: `ordered` waits until its applications, agent and "
+        "registration are gone; `force` gives up what a cluster that no longer answers would hold back, and says what "
+        "it leaves behind.",
     )
 
 
@@ -233,6 +260,14 @@ class Platform(Model):
     project_prefix: ProjectPrefix | None = Field(
         None,
         description="Prefix of project namespaces; asked from the platform when left out (`p-` offline).",
+    )
+    server: Url | None = Field(
+        None,
+        description="Direct delivery: URL of the platform, through which tenants without `kubeconfig` are reached.",
+    )
+    ca_data: str | None = Field(None, description="Direct delivery: CA certificate of `server`.")
+    access_key: Credential | None = Field(
+        None, description="Direct delivery: access key of the platform, with `server`."
     )
 
 
@@ -275,7 +310,8 @@ class FleetSpec(Model):
     noun: ClassVar[str] = "a fleet"
 
     delivery: Delivery = Field(
-        Delivery.PLATFORM, description="`platform`: vCluster Platform wires tenants to Argo CD."
+        Delivery.PLATFORM,
+        description="`platform`: vCluster Platform wires tenants to Argo CD. `direct`: we do, on any Kubernetes.",
     )
     platform: Platform = Field(
         default_factory=lambda: Platform.model_validate({}), description="The platform."
@@ -318,6 +354,9 @@ class Agent(Model):
     noun: ClassVar[str] = "an agent"
 
     size: Literal["small", "medium", "large"] = Field("medium", description="Agent size.")
+    namespace: Name = Field(
+        "akuity", description="Direct delivery: namespace that the agent is installed in, in each tenant."
+    )
     repo_server: RepoServer = Field(
         default_factory=lambda: RepoServer.model_validate({}), description="Repo-server sizing."
     )
@@ -330,9 +369,24 @@ class Akuity(Model):
 
     organization_id: str = Field(min_length=1, description="Akuity organisation id.")
     instance_id: str = Field(min_length=1, description="Akuity Argo CD instance id.")
+    server: Url = Field(
+        "https://akuity.cloud",
+        description="Direct delivery: URL of the Akuity API (EU: `https://eu.akuity.cloud`).",
+    )
+    ca_data: str | None = Field(None, description="Direct delivery: CA certificate of `server`.")
     api_key: ApiKey = Field(description="API key; needs Argo CD cluster get, create, update and delete.")
     agent: Agent = Field(
         default_factory=lambda: Agent.model_validate({}), description="Agent installed in tenants."
+    )
+
+
+class ArgoKubernetes(Model):
+    """The Kubernetes API of the cluster that a self-hosted Argo CD runs in."""
+
+    noun: ClassVar[str] = "the Kubernetes block"
+
+    kubeconfig: Credential | None = Field(
+        None, description="Kubeconfig of that cluster; the stack's own when left out."
     )
 
 
@@ -352,6 +406,11 @@ class ConnectorSpec(Model):
     ca_data: str | None = Field(None, description="CA certificate of the server.")
     insecure: StrictBool = Field(default=False, description="Skip TLS verification; warns.")
     akuity: Akuity | None = Field(None, description="Present when Argo CD is hosted by Akuity.")
+    kubernetes: ArgoKubernetes | None = Field(
+        None,
+        description="Direct delivery: Argo CD's objects are written by the Kubernetes API of its cluster; by the REST "
+        "API at `server` when left out. Not with `akuity`.",
+    )
 
     @model_validator(mode="after")
     def _one_login(self) -> Self:
@@ -372,6 +431,14 @@ class ControlPlaneClusterSpec(Model):
     connector: Name | None = Field(
         None,
         description="Connector for host applications; without one the cluster is known and left as it is.",
+    )
+    kubeconfig: Credential | None = Field(
+        None,
+        description="Direct delivery: kubeconfig that Argo CD reaches the cluster with, for host applications.",
+    )
+    in_cluster: StrictBool = Field(
+        default=False,
+        description="Direct delivery, instead of `kubeconfig`: the self-hosted Argo CD runs in this very cluster.",
     )
 
 

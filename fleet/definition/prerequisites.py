@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from fleet import names
 from fleet.definition import parameters
 from fleet.definition.application_spec import check_application_spec
+from fleet.definition.credentials import warn_about_plain
 from fleet.definition.declared import Item
 from fleet.definition.fleet import Connector, ControlPlaneCluster, Project, Template
 from fleet.definition.manifests import argocd_of_cluster, connector_of_secret, warn_about_connector
@@ -74,12 +75,15 @@ def clusters_in(scope: Scope) -> dict[str, ControlPlaneCluster]:
     """Return the clusters with a connector; one without is known and left as it is."""
     found: dict[str, ControlPlaneCluster] = {}
     for name, item in scope.items("ControlPlaneCluster"):
-        connector = cast("ControlPlaneClusterDocument", item.content).spec.connector
-        entry = scope.entry(item)
+        spec = cast("ControlPlaneClusterDocument", item.content).spec
+        connector, entry = spec.connector, scope.entry(item)
+        warn_about_plain(spec, item.document, scope.findings, ("spec",))
         if connector is not None and scope.refers(
             "connectors", connector, item.document, ("spec", "connector")
         ):
-            found[name] = ControlPlaneCluster(connector=connector, **entry)
+            found[name] = ControlPlaneCluster(
+                connector=connector, kubeconfig=spec.kubeconfig, in_cluster=spec.in_cluster, **entry
+            )
     for name, cluster in scope.platform_items("Cluster"):
         connector = argocd_of_cluster(cluster.content, cluster.document, scope.findings)
         path: Keys = ("spec", "argoCD", "connector")

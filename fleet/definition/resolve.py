@@ -6,7 +6,15 @@ and checks every reference. Pure: the one thing it needs from files, a vcluster.
 
 from __future__ import annotations
 
+from fleet.definition.credentials import warn_about_plain
 from fleet.definition.declared import Declared
+from fleet.definition.delivery import (
+    check_clusters,
+    check_connectors,
+    check_fields,
+    check_registered_names,
+    is_direct,
+)
 from fleet.definition.findings import Findings
 from fleet.definition.fleet import Fleet, Project
 from fleet.definition.layers import ReadValues
@@ -34,9 +42,14 @@ def resolve(
     unresolved = Tenants(scope, read_values, schema, clusters, templates)
     if scope.fleet is not None:
         _check_fleet(scope)
+    check_fields(scope)
     tenants = unresolved.all()
+    if is_direct(scope):
+        check_clusters(scope, connectors, clusters, tenants)
+        check_connectors(scope, connectors, tenants)
+        check_registered_names(scope, tenants)
     for tenant in tenants.values():
-        if tenant.project not in projects:
+        if tenant.project is not None and tenant.project not in projects:
             projects[tenant.project] = Project(
                 name=tenant.project, path=f"projects.{tenant.project}", locate=tenant.locate
             )
@@ -63,5 +76,6 @@ def _check_fleet(scope: Scope) -> None:
     scope.entry(scope.fleet)
     defaults = scope.spec.defaults
     document = scope.fleet.document
+    warn_about_plain(scope.spec, document, scope.findings, ("spec",))
     scope.refers("connectors", defaults.connector, document, ("spec", "defaults", "connector"))
     scope.refers("clusters", defaults.cluster, document, ("spec", "defaults", "cluster"))

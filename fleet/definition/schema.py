@@ -94,6 +94,26 @@ This page is generated from the models; the command `fleet schema` prints the sa
   names it and inside the definition folder; keys beside `file` are merged over it. Its blocks `integrations.argoCD` and
   `deploy.argoCD.applications` count like `connector` and `applications`.
 
+## Two deliveries
+
+`spec.delivery` of the Fleet says who wires tenants to Argo CD; the rest of a definition is the same for both.
+
+- **A tenant** is a virtual cluster of the platform; with direct delivery it may be any cluster instead, by
+  `kubeconfig`. It needs a connector then, `cluster` for host applications alone, and neither project nor owner.
+- **A connector** is a Secret that the platform reads. With direct delivery we read it: Argo CD's objects are
+  written by the REST API at `server`, with the block `kubernetes` by the API of the cluster that Argo CD runs in.
+- **A template's destination** is its `namespace` alone. With direct delivery a cluster named there is an error.
+- **`.Values.loft`** holds all of the platform's values; with direct delivery, for a tenant with `kubeconfig`,
+  `name`, `virtualClusterName`, and `project`, `cluster`, `user` and `team` where they are given.
+- **Names in Argo CD** with direct delivery: a tenant is the cluster `tenant-<fleet>-<tenant>`, a control plane
+  cluster `host-<fleet>-<cluster>` or `in-cluster`, an application `<fleet>-<tenant>-<application>`, at most 53
+  characters.
+- **AppProjects** with direct delivery: `<fleet>-tenants` for what runs in tenants admits the clusters
+  `tenant-<fleet>-*` and nothing else, `<fleet>-host` for host applications admits control plane clusters and
+  nothing else.
+
+Fields that say "direct delivery" are errors with the other one.
+
 ## Templates of definitions
 
 A file `*.yaml.j2` is rendered by Jinja2 first, in its sandbox. In scope are `config` (the stack's values) and `data`

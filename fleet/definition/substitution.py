@@ -17,10 +17,12 @@ _SUBSTITUTION: Final = re.compile(r"\$\$\{|\$\{([^}]*)\}")
 class Context:
     """What `${…}` may name for one tenant."""
 
-    def __init__(self, findings: Findings, name: str, project: str, labels: Mapping[str, str]) -> None:
+    def __init__(self, findings: Findings, name: str, project: str | None, labels: Mapping[str, str]) -> None:
         self.findings = findings
         self._name = name
-        self._values = {"tenant.name": name, "tenant.project": project}
+        self._values = {"tenant.name": name}
+        if project is not None:
+            self._values["tenant.project"] = project
         self._values |= {f"tenant.labels.{key}": value for key, value in labels.items()}
 
     def fill(self, value: Any, where: Placed, path: Keys) -> Any:
@@ -41,6 +43,8 @@ class Context:
             return self._values[name]
         if name.startswith("tenant.labels."):
             message = f"the tenant `{self._name}` has no label `{name.removeprefix('tenant.labels.')}`"
+        elif name == "tenant.project":
+            message = f"the tenant `{self._name}` has no project"
         else:
             message = f"`{match.group()}` is not a substitution"
         advice = suggest(name, self._values) + "; write `$${` for a literal `${`"

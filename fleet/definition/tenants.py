@@ -8,7 +8,9 @@ from functools import reduce
 from typing import Any, Final, cast
 
 from fleet.definition.applications import check_application, merged_applications
+from fleet.definition.credentials import warn_about_plain
 from fleet.definition.declared import Item
+from fleet.definition.delivery import check_tenant, is_direct
 from fleet.definition.fleet import ControlPlaneCluster, Template, Tenant
 from fleet.definition.layers import Layer, ReadValues, deep_merge, read_layer
 from fleet.definition.model import Chart, Owner, TenantClassDocument, TenantDocument
@@ -75,13 +77,20 @@ class Tenants:
         sound = spec.tenant_class is None or spec.tenant_class in self.classes
         if spec.tenant_class is not None and sound:
             layers.append(self.classes[spec.tenant_class])
+        warn_about_plain(spec, document, self.findings, ("spec",))
+        direct = is_direct(self.scope)
+        if direct:
+            check_tenant(self.scope, item)
+        # A cluster that exists needs no project and no owner, and a control plane cluster for host applications alone.
+        existing = direct and spec.kubeconfig is not None
         project, owner, cluster = (
-            self._setting(item, layers, setting, needed=sound) for setting in ("project", "owner", "cluster")
+            self._setting(item, layers, setting, needed=sound and not existing)
+            for setting in ("project", "owner", "cluster")
         )
         places = Layers(tuple(layer.view for layer in layers))
         if isinstance(project, str):
             self.scope.fits(project, places, ("spec", "project"))
-        context = Context(self.findings, name, project or "", item.metadata.labels)
+        context = Context(self.findings, name, project if existing else project or "", item.metadata.labels)
         if isinstance(cluster, str) and places.holds(("spec", "cluster")):
             self.scope.refers("clusters", cluster, places, ("spec", "cluster"))
         chart = self._chart(layers, places)
@@ -95,6 +104,8 @@ class Tenants:
         applications = merged_applications(layers, context, self.templates, document.base)
         if applications and sound:
             self._check_argocd(item, connector, disabled_in)
+        if existing and cluster is None and any(found.on_host for found in applications):
+            self._missing(item, "cluster", ", which host applications run on")
         for application in applications:
             # Without its class a tenant's applications are not whole, and were not all filled in.
             if application.filled and sound:
@@ -111,9 +122,9 @@ class Tenants:
         if (
             self.findings.failed_since(before)
             or not sound
-            or not isinstance(project, str)
-            or not isinstance(owner, Owner)
-            or not isinstance(cluster, str)
+            or not (
+                existing or (isinstance(project, str) and isinstance(owner, Owner) and cluster is not None)
+            )
         ):
             return None
         entry["locate"] = _Places(places, values_places)
@@ -126,6 +137,8 @@ class Tenants:
             chart=chart,
             values=values,
             applications=tuple(found.application for found in applications),
+            kubeconfig=spec.kubeconfig,
+            decommission=spec.decommission,
             **entry,
         )
 
@@ -137,11 +150,16 @@ class Tenants:
                 return value
         value = getattr(self.scope.spec.defaults, name)
         if value is None and needed and self.scope.fleet is not None:
-            why = ", and the platform mints the tenant's access key from it" if name == "owner" else ""
-            message = f"the tenant `{item.metadata.name}` has no {name}{why}"
-            advice = f"set `spec.{name}` in the tenant or its class, or `spec.defaults.{name}` in the Fleet"
-            self.findings.error("missing-setting", message, item.document, ("metadata", "name"), help=advice)
+            minted = name == "owner" and not is_direct(self.scope)
+            self._missing(
+                item, name, ", and the platform mints the tenant's access key from it" if minted else ""
+            )
         return value
+
+    def _missing(self, item: Item[TenantDocument], name: str, why: str) -> None:
+        message = f"the tenant `{item.metadata.name}` has no {name}{why}"
+        advice = f"set `spec.{name}` in the tenant or its class, or `spec.defaults.{name}` in the Fleet"
+        self.findings.error("missing-setting", message, item.document, ("metadata", "name"), help=advice)
 
     def _chart(self, layers: list[Layer], places: Placed) -> Chart:
         given = [layer.settings.chart for layer in layers if layer.settings.chart is not None]

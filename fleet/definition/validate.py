@@ -94,7 +94,8 @@ def _report(kind: type[BaseModel], detail: Mapping[str, Any], where: Placed, fin
     if sort == "extra_forbidden":
         owner = _model_at(kind, path[:-1])
         noun, fields = (owner.noun, fields_of(owner)) if owner else ("this block", {})
-        advice = suggest(str(name), fields)
+        elsewhere = owner.elsewhere.get(str(name)) if owner else None
+        advice = elsewhere or suggest(str(name), fields)
         findings.error(
             "unknown-field", f"`{name}` is not a field of {noun}", where, path, key=True, help=advice
         )

@@ -36,20 +36,33 @@ class Rendered:
     """One application of one tenant, planned; `desired` is whole even where strings failed (they stay as they are).
 
     `source` is what was rendered: the template's body, or the inline spec as the platform's first rendering leaves it.
+    `result` is what became of it: the Argo CD Application's metadata and spec, at the same paths.
     """
 
     tenant: Tenant
     application: Application
     template: Template | None
     source: Mapping[str, Any]
+    result: Mapping[str, Any]
+    loft: Mapping[str, Any]
     desired: Desired
     failures: tuple[Failure, ...]
 
 
-def render_application(
-    tenant: Tenant, application: Application, fleet: Fleet, project_prefix: str, loft: Mapping[str, Any]
-) -> Rendered:
-    """Return the application as the platform will make it; `loft` are the tenant's built-in values."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What an application's template or inline spec renders to for one tenant, before a delivery makes it its own."""
+
+    template: Template | None
+    parameters: Mapping[str, Any]
+    inline: Mapping[str, Any]
+    source: Mapping[str, Any]
+    result: Mapping[str, Any]
+    failures: tuple[Failure, ...]
+
+
+def render_content(application: Application, fleet: Fleet, loft: Mapping[str, Any]) -> Content:
+    """Return what an application renders to; `loft` are its tenant's built-in values."""
     use = application.use
     template = fleet.templates.get(use.template) if use.template is not None else None
     parameters = rendered_once(application_parameters(use, template), loft)
@@ -57,9 +70,25 @@ def render_application(
     # An inline spec is rendered twice on the platform: in vcluster.yaml, then as an application.
     source = {"spec": inline} if template is None else template_body(template)
     result, errors = render_tree(source, render_values(parameters, template, loft))
+    return Content(
+        template=template,
+        parameters=parameters,
+        inline=inline,
+        source=source,
+        result=result,
+        failures=tuple(Failure(path, error) for path, error in errors),
+    )
 
+
+def render_application(
+    tenant: Tenant, application: Application, fleet: Fleet, project_prefix: str, loft: Mapping[str, Any]
+) -> Rendered:
+    """Return the application as the platform will make it; `loft` are the tenant's built-in values."""
+    content = render_content(application, fleet, loft)
+    template = content.template
     name = names.application_name(tenant.name, application.name)
-    body = {"metadata": result.get("metadata"), "spec": platform_spec(result["spec"])}
+    body = {"metadata": content.result.get("metadata"), "spec": platform_spec(content.result["spec"])}
+    body = {key: value for key, value in body.items() if value}
     desired = Desired(
         kind=Kind.APPLICATION,
         name=name,
@@ -68,9 +97,9 @@ def render_application(
             "name": name,
             "namespace": f"{project_prefix}{tenant.project}",
             "cluster": tenant.cluster,
-            "target": use.target.value,
-            "request": render_request(tenant, application, fleet, parameters, inline),
-            **{key: value for key, value in body.items() if value},
+            "target": application.use.target.value,
+            "request": render_request(tenant, application, fleet, content.parameters, content.inline),
+            **body,
         },
         depends_on=(
             *(((Kind.APPLICATION_TEMPLATE, template.name),) if template else ()),
@@ -78,14 +107,15 @@ def render_application(
         ),
         tenant=tenant.name,
     )
-    failures = tuple(Failure(path, error) for path, error in errors)
     return Rendered(
         tenant=tenant,
         application=application,
         template=template,
-        source=source,
+        source=content.source,
+        result=body,
+        loft=loft,
         desired=desired,
-        failures=failures,
+        failures=content.failures,
     )
 
 

@@ -11,14 +11,16 @@ from typing import Any, Final
 
 from fleet.clients.values import parse_values
 from fleet.definition.fleet import Fleet, Locate, Template, Tenant
-from fleet.definition.model import Delivery, Target
+from fleet.definition.model import Target
 from fleet.definition.places import Keys, dotted, value_at
 from fleet.definition.spot import Spot
 from fleet.desired.application import Rendered
 from fleet.desired.gotemplate import OPEN, FieldUse, GoTemplateError, check_text, scan
+from fleet.desired.objects import Desired
 from fleet.desired.template import live_name, template_body
-from fleet.desired.values import BUILTINS, CLUSTER_ANNOTATIONS, known_paths, leaves
+from fleet.desired.values import BUILTINS, CLUSTER_ANNOTATIONS, known_paths, leaves, lookup
 from fleet.errors import Location, Problem, Severity
+from fleet.names import Kind
 
 DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 DNS_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")
@@ -48,18 +50,6 @@ class Finding:
     help: str = ""
     severity: Severity = Severity.ERROR
     rendered: tuple[int, int] | None = None
-
-
-def check_delivery(fleet: Fleet) -> Iterator[Problem]:
-    """Yield a problem where the definition asks for a delivery that is not there."""
-    if fleet.spec.delivery is Delivery.DIRECT:
-        yield Problem(
-            "delivery-direct",
-            "delivery `direct` is not available yet",
-            fleet.locate(("spec", "delivery")),
-            "spec.delivery",
-            "use `platform`: vCluster Platform 4.10 or later wires tenants to Argo CD",
-        )
 
 
 def check_names(fleet: Fleet, prefix: str) -> Iterator[Problem]:
@@ -145,7 +135,9 @@ def check_literals(fleet: Fleet) -> Iterator[Problem]:
     The platform renders the whole text before vCluster sees it; only its own documented values mean anything there.
     """
     for tenant in fleet.tenants.values():
-        for path, text in (*leaves(tenant.values), *key_texts(tenant.values)):
+        # What the platform does not make has no vcluster.yaml; what its class says there reaches nobody.
+        values = tenant.values if tenant.kubeconfig is None else {}
+        for path, text in (*leaves(values), *key_texts(values)):
             if OPEN in text and not is_builtin_use(text):
                 location = literal_place(tenant.locate, ("spec", "vcluster", *path), text)
                 yield literal_problem(location, dotted(f"{tenant.path}.spec.vcluster", path), tenant)
@@ -188,9 +180,12 @@ def literal_place(locate: Locate, path: Keys, text: str) -> Location | None:
 
 def literal_problem(location: Location | None, path: str, tenant: Tenant) -> Problem:
     """Return the problem of a `{{` that the platform would evaluate in a tenant's vcluster.yaml."""
+    message = f"the platform evaluates `{OPEN}` in the vcluster.yaml of tenant `{tenant.name}` before vCluster sees it"
+    if tenant.kubeconfig is not None:
+        message = f"`{OPEN}` in the applications of tenant `{tenant.name}` is evaluated before their templates see it"
     return Problem(
         "values-template",
-        f"the platform evaluates `{OPEN}` in the vcluster.yaml of tenant `{tenant.name}` before vCluster sees it",
+        message,
         location,
         path,
         "use only `.Values.loft.name`, `.project`, `.cluster` and their like there; other braces belong in an "
@@ -227,13 +222,42 @@ def findings(rendered: Rendered) -> Iterator[tuple[Finding, Spot | None]]:
     for failure in rendered.failures:
         broken.add(failure.path)
         yield failing(failure.path, str(value_at(rendered.source, failure.path)), failure.error)
-    for finding in check_spec(rendered.desired.properties.get("spec", {})):
+    for finding, spot in unknown_builtins(rendered):
+        if finding.path not in broken:
+            yield finding, spot
+    for finding in check_spec(rendered.result.get("spec", {})):
         if finding.path in broken:
             continue
-        text, result = (
-            value_at(data, finding.path) for data in (rendered.source, rendered.desired.properties)
-        )
+        text, result = (value_at(data, finding.path) for data in (rendered.source, rendered.result))
         yield finding, written(text, result, *finding.rendered) if finding.rendered else None
+
+
+def unknown_builtins(rendered: Rendered) -> Iterator[tuple[Finding, Spot | None]]:
+    """Yield each use of a built-in value that a cluster has not which the platform did not make: it would be empty."""
+    if rendered.tenant.kubeconfig is None:
+        return
+    known = {item[1:] for item in BUILTINS if lookup(rendered.loft, item[1:]) is not None}
+    for path, text in leaves(rendered.source):
+        for field in scanned(text):
+            if field.path[1:] in BUILTINS and field.path[2:] not in known:
+                finding = Finding(
+                    path,
+                    "undefined-value",
+                    f"`{field}` is unknown: the platform did not make the tenant",
+                    "make it a parameter of the template",
+                )
+                yield finding, Spot(text, field.line, field.column)
+
+
+def scanned(text: str) -> Sequence[FieldUse]:
+    """Return the fields that a text reads, none where it does not parse."""
+    if OPEN not in text:
+        return ()
+    try:
+        check_text(text)
+    except GoTemplateError:
+        return ()
+    return scan(text).fields
 
 
 def written(text: str, result: str, line: int, column: int) -> Spot | None:
@@ -352,7 +376,7 @@ def check_duplicates(applications: Sequence[Rendered]) -> Iterator[Problem]:
                 "application-name-taken",
                 f"{tenants_of(same)} would have an application of the same name, `{name}`",
                 same,
-                "rename one: a live name is `<tenant>-<application>`, cut to 63 characters",
+                taken_help(same[0].desired),
             )
     for (cluster, namespace, what), same in by_place.items():
         if len(same) > 1:
@@ -364,16 +388,22 @@ def check_duplicates(applications: Sequence[Rendered]) -> Iterator[Problem]:
             )
 
 
+def taken_help(desired: Desired) -> str:
+    """Return what the name of an application is made of."""
+    if desired.kind is Kind.ARGO_APPLICATION:
+        return "rename one: its name in Argo CD is `<fleet>-<tenant>-<application>`, cut to 53 characters"
+    return "rename one: a live name is `<tenant>-<application>`, cut to 63 characters"
+
+
 def release_keys(rendered: Rendered) -> Iterator[tuple[str, str, str]]:
     """Yield where an application's objects land and what makes them: two applications that share one key collide.
 
     The release is part of what makes them, so that a chart may be there twice under two releases of its own.
     """
-    properties = rendered.desired.properties
-    spec = properties.get("spec", {})
+    spec = rendered.result.get("spec", {})
     destination = spec.get("destination", {})
-    host = properties["target"] == Target.HOST.value
-    cluster = f"cluster `{properties['cluster']}`" if host else f"tenant `{rendered.tenant.name}`"
+    host = rendered.application.use.target is Target.HOST
+    cluster = f"cluster `{rendered.tenant.cluster}`" if host else f"tenant `{rendered.tenant.name}`"
     for _, source in sources_of(spec):
         helm = source.get("helm")
         release = helm.get("releaseName") if isinstance(helm, Mapping) else None

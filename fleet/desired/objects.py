@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fleet import names
@@ -15,24 +16,38 @@ from fleet.definition.model import Credential
 from fleet.errors import Problem
 from fleet.names import Kind
 
+Key = tuple[Kind, str]
+"""What other objects depend on an object by: its kind and its logical name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A credential that a provider resolves itself: state holds where it comes from, and a new one changes nothing.
+
+    `program` puts its source into the bag: `{"config": KEY}`, `{"env": NAME}`, `{"file": PATH}`; only of a plain value
+    the value, as a secret.
+    """
+
+    credential: Credential
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
     """One object that should exist.
 
     `name` is the Pulumi logical name, unique within its kind. `properties` is the resource's property bag: plain JSON
-    data whose leaves may be `Credential` references, resolved by `program` alone. `depends_on` names earlier objects
-    of the plan. `tenant` is the tenant it belongs to, if any.
+    data whose leaves may be a `Credential`, resolved by `program`, or a `Reference`, which it hands on. `depends_on`
+    names earlier objects of the plan. `tenant` is the tenant it belongs to, if any.
     """
 
     kind: Kind
     name: str
     properties: Mapping[str, Any]
-    depends_on: tuple[tuple[Kind, str], ...] = ()
+    depends_on: tuple[Key, ...] = ()
     tenant: str | None = None
 
     @property
-    def key(self) -> tuple[Kind, str]:
+    def key(self) -> Key:
         """Return what other objects depend on it by."""
         return (self.kind, self.name)
 
@@ -89,8 +104,24 @@ def plain(data: Any) -> Any:
     return data
 
 
+def credential_source(credential: Credential, folder: Path) -> dict[str, str] | None:
+    """Return where a credential is found, as a property bag says it, None for a plain value.
+
+    `folder` is the definition's: a file is seen from where that is seen from.
+    """
+    if credential.config is not None:
+        return {"config": credential.config}
+    if credential.env is not None:
+        return {"env": credential.env}
+    if credential.file is not None:
+        return {"file": (folder / credential.file).as_posix()}
+    return None
+
+
 def credential_mark(value: Any) -> str:
     """Return the text that stands for a credential: where it comes from, `<config:argocdToken>`, never what it is."""
+    if isinstance(value, Reference):
+        value = value.credential
     if not isinstance(value, Credential):
         raise TypeError(f"{type(value).__name__} is not JSON data")
     for source in ("config", "env", "file"):
@@ -100,4 +131,14 @@ def credential_mark(value: Any) -> str:
     return "<value>"
 
 
-__all__ = ["Credential", "Desired", "Plan", "credential_mark", "live_annotations", "manifest", "plain"]
+__all__ = [
+    "Credential",
+    "Desired",
+    "Plan",
+    "Reference",
+    "credential_mark",
+    "credential_source",
+    "live_annotations",
+    "manifest",
+    "plain",
+]

@@ -6,15 +6,21 @@ the definition layer has refused already (an unknown template, say) is left out 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from fleet import names
 from fleet.definition.fleet import Fleet
+from fleet.definition.model import Delivery
 from fleet.desired import checks
 from fleet.desired.application import Rendered, render_application
+from fleet.desired.argo_application import render_argo_application
 from fleet.desired.cluster import render_cluster
 from fleet.desired.connector import render_connector
-from fleet.desired.objects import Desired, Plan
+from fleet.desired.destinations import check_destinations
+from fleet.desired.direct import direct_objects, made_tenants, registrations_of
+from fleet.desired.direct_ready import render_direct_ready
+from fleet.desired.objects import Desired, Key, Plan
 from fleet.desired.project import render_project
 from fleet.desired.ready import render_ready
 from fleet.desired.template import render_template
@@ -32,8 +38,29 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
     `project_prefix` is what the platform answers; the definition's own word comes before it, `p-` after.
     """
     prefix = prefix_of(fleet, project_prefix)
+    direct = fleet.spec.delivery is Delivery.DIRECT
     applications = render_applications(fleet, prefix)
-    objects = [
+    objects = (direct_objects if direct else platform_objects)(fleet, prefix, applications)
+    # Two objects of one name are a problem by then; the first stands, so that a plan never holds a key twice.
+    unique: dict[Key, Desired] = {}
+    for desired in sorted(objects, key=order):
+        unique.setdefault(desired.key, desired)
+    planned = list(unique.values())
+    ready = (render_direct_ready if direct else render_ready)(fleet, planned)
+    problems = (
+        *checks.check_names(fleet, prefix),
+        *checks.check_templates(fleet),
+        *checks.check_literals(fleet),
+        *checks.check_rendered(fleet, applications),
+        *checks.check_duplicates(applications),
+        *(check_destinations(fleet) if direct else ()),
+    )
+    return Plan((*planned, ready), ordered(problems))
+
+
+def platform_objects(fleet: Fleet, prefix: str, applications: Sequence[Rendered]) -> list[Desired]:
+    """Return every object of the platform's delivery but the gate, in no order."""
+    return [
         *(render_connector(item, fleet.spec.platform.namespace) for item in fleet.connectors.values()),
         *(render_cluster(item, fleet) for item in fleet.clusters.values()),
         *(render_project(item, f"{prefix}{item.name}") for item in fleet.projects.values()),
@@ -41,20 +68,13 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
         *(render_tenant(item, fleet, prefix) for item in fleet.tenants.values()),
         *(item.desired for item in applications),
     ]
-    # Two objects of one name are a problem by then; the first stands, so that a plan never holds a key twice.
-    unique: dict[tuple[Kind, str], Desired] = {}
-    for desired in sorted(objects, key=order):
-        unique.setdefault(desired.key, desired)
-    planned = list(unique.values())
-    problems = (
-        *checks.check_delivery(fleet),
-        *checks.check_names(fleet, prefix),
-        *checks.check_templates(fleet),
-        *checks.check_literals(fleet),
-        *checks.check_rendered(fleet, applications),
-        *checks.check_duplicates(applications),
-    )
-    return Plan((*planned, render_ready(fleet, planned)), ordered(problems))
+
+
+def asks_platform(fleet: Fleet) -> bool:
+    """Return whether the plan needs the platform's answer: it holds tenants in the platform's namespaces."""
+    if fleet.spec.platform.project_prefix is not None:
+        return False
+    return fleet.spec.delivery is Delivery.PLATFORM or bool(made_tenants(fleet))
 
 
 def prefix_of(fleet: Fleet, asked: str | None) -> str:
@@ -68,12 +88,19 @@ def prefix_of(fleet: Fleet, asked: str | None) -> str:
 def render_applications(fleet: Fleet, prefix: str) -> list[Rendered]:
     """Return every application of every tenant, in order, those left out whose template the definition lacks."""
     found = []
+    direct = fleet.spec.delivery is Delivery.DIRECT
+    registrations = registrations_of(fleet) if direct else {}
     for _, tenant in sorted(fleet.tenants.items()):
         loft = builtins(tenant, fleet)
         for application in tenant.applications:
             template = application.use.template
-            if template is None or template in fleet.templates:
-                found.append(render_application(tenant, application, fleet, prefix, loft))
+            if template is not None and template not in fleet.templates:
+                continue
+            found.append(
+                render_argo_application(tenant, application, fleet, loft, registrations)
+                if direct
+                else render_application(tenant, application, fleet, prefix, loft)
+            )
     return found
 
 

@@ -20,8 +20,8 @@ def render_tenant(tenant: Tenant, fleet: Fleet, project_prefix: str) -> Desired:
     """Return the tenant's object; `values` is the whole vcluster.yaml as data, the provider makes text of it."""
     spec = {
         "displayName": tenant.display_name,
-        "owner": render_owner(tenant.owner),
-        "clusterRef": {"cluster": tenant.cluster},
+        "owner": render_owner(tenant.owner) if tenant.owner is not None else None,
+        "clusterRef": {"cluster": tenant.cluster} if tenant.cluster is not None else None,
         "template": {"pro": {"enabled": True}, "helmRelease": {"chart": render_chart(tenant.chart)}},
     }
     instance = manifest(
@@ -54,9 +54,9 @@ def depends_on(tenant: Tenant, fleet: Fleet) -> tuple[tuple[Kind, str], ...]:
     found: list[tuple[Kind, str]] = []
     if tenant.connector is not None and tenant.connector in fleet.connectors:
         found.append((Kind.CONNECTOR, tenant.connector))
-    if tenant.cluster in fleet.clusters:
+    if tenant.cluster is not None and tenant.cluster in fleet.clusters:
         found.append((Kind.CONTROL_PLANE_CLUSTER, tenant.cluster))
-    if tenant.project in fleet.projects:
+    if tenant.project is not None and tenant.project in fleet.projects:
         found.append((Kind.PROJECT, tenant.project))
     return (*found, *((Kind.APPLICATION_TEMPLATE, name) for name in templates))
 

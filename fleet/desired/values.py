@@ -61,25 +61,26 @@ def builtins(tenant: Tenant, fleet: Fleet) -> dict[str, Any]:
     """Return `.Values.loft` of a tenant, as far as a definition can know it.
 
     The tenant's namespace on the control plane cluster follows the project's own pattern where the definition declares
-    one, else the platform's default.
+    one, else the platform's default. A tenant that the platform did not make has none.
     """
-    loft: dict[str, Any] = {
-        "name": tenant.name,
-        "virtualClusterName": tenant.name,
-        "project": tenant.project,
-        "cluster": tenant.cluster,
-    }
-    if tenant.owner.user is not None:
+    loft: dict[str, Any] = {"name": tenant.name, "virtualClusterName": tenant.name}
+    if tenant.project is not None:
+        loft["project"] = tenant.project
+    if tenant.cluster is not None:
+        loft["cluster"] = tenant.cluster
+    if tenant.owner is not None and tenant.owner.user is not None:
         loft["user"] = {"name": tenant.owner.user}
-    if tenant.owner.team is not None:
+    if tenant.owner is not None and tenant.owner.team is not None:
         loft["team"] = {"name": tenant.owner.team}
+    if tenant.kubeconfig is not None:
+        return loft
     namespace = host_namespace(tenant, fleet, loft)
     return {**loft, "virtualClusterNamespace": namespace, "space": namespace}
 
 
 def host_namespace(tenant: Tenant, fleet: Fleet, loft: Mapping[str, Any]) -> str:
     """Return the tenant's namespace on its control plane cluster."""
-    project = fleet.projects.get(tenant.project)
+    project = fleet.projects.get(tenant.project) if tenant.project is not None else None
     patterns = (project.spec or {}).get("namespacePattern") if project else None
     pattern = patterns.get("virtualCluster") if isinstance(patterns, Mapping) else None
     if isinstance(pattern, str) and pattern:

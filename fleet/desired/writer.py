@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fleet import names
+from fleet.clients.argo import SECRET_TYPE_LABEL
 from fleet.clients.values import format_values
-from fleet.desired.objects import Credential, Desired, Plan, credential_mark
+from fleet.desired.objects import Credential, Desired, Plan, Reference, credential_mark
 from fleet.names import Kind
 
 
@@ -18,7 +19,7 @@ def to_yaml(data: Any) -> str:
 
 def masked(data: Any) -> Any:
     """Return a copy of data with each credential replaced by its mark."""
-    if isinstance(data, Credential):
+    if isinstance(data, Credential | Reference):
         return credential_mark(data)
     if isinstance(data, Mapping):
         return {key: masked(value) for key, value in data.items()}
@@ -30,7 +31,7 @@ def masked(data: Any) -> Any:
 def write(plan: Plan) -> str:
     """Return every live object of a plan as one multi-document YAML text, each under a comment that names it.
 
-    A project that is only referred to and the gate are no objects of the platform and are left out.
+    A project that is only referred to and the gate are no live objects and are left out.
     """
     return "---\n".join(
         f"# {document['kind']} {document['metadata']['name']}\n{to_yaml(document)}"
@@ -52,6 +53,12 @@ def documents(desired: Desired) -> Iterator[dict[str, Any]]:
                 yield properties["manifest"]
         case Kind.TENANT:
             yield instance(properties)
+        case Kind.ARGO_PROJECT | Kind.ARGO_APPLICATION:
+            yield properties["manifest"]
+        case Kind.CLUSTER_REGISTRATION:
+            yield registration(properties)
+        case Kind.AKUITY_AGENT:
+            yield agent(properties)
         case Kind.APPLICATION:
             yield application(properties)
             yield argo_application(properties)
@@ -65,6 +72,40 @@ def instance(properties: Mapping[str, Any]) -> dict[str, Any]:
             properties["values"], sort_keys=True
         )
     return found
+
+
+def registration(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a cluster's Secret in Argo CD; a kubeconfig is the mark of all that is taken from it."""
+    cluster, access = properties["cluster"], properties["access"]
+    reached = (
+        {"server": access["kubeconfig"], "config": access["kubeconfig"]}
+        if "kubeconfig" in access
+        else {"server": access["server"], "config": access["token"]}
+    )
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": cluster["name"],
+            "namespace": properties["argocd"]["namespace"],
+            "labels": {**cluster["labels"], SECRET_TYPE_LABEL: "cluster"},
+        },
+        "stringData": {"name": cluster["name"], **reached},
+    }
+
+
+def agent(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a cluster of an Akuity instance in the form that Akuity's own declarations have."""
+    cluster = properties["cluster"]
+    data = {"size": cluster["size"].removeprefix("CLUSTER_SIZE_").lower()}
+    if cluster["kustomization"]:
+        data["kustomization"] = cluster["kustomization"]
+    return {
+        "apiVersion": "argocd.akuity.io/v1alpha1",
+        "kind": "Cluster",
+        "metadata": {key: cluster[key] for key in ("name", "namespace", "labels")},
+        "spec": {"description": cluster["description"], "data": data},
+    }
 
 
 def application(properties: Mapping[str, Any]) -> dict[str, Any]:

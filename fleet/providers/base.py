@@ -27,6 +27,7 @@ from pulumi.dynamic import (
 
 from fleet import names
 from fleet.clients.kubernetes import Manifest, Ref, labels_of
+from fleet.providers.home import ClusterHome, Home
 from fleet.providers.projection import differences, project_manifest
 from fleet.providers.session import Refused, Session, Settings, configure, session, wait_until
 
@@ -70,9 +71,10 @@ class FleetProvider(ResourceProvider):
 
 
 class ObjectProvider(FleetProvider):
-    """A Kubernetes object of which this stack owns the declared fields.
+    """A live object of which this stack owns the declared fields.
 
-    A subclass says how a bag becomes a manifest and a live object a bag; the base decides whether it may be touched.
+    A subclass says where it lives, how a bag becomes a manifest and a live object a bag; the base decides whether it
+    may be touched.
     """
 
     selector: ClassVar[Mapping[str, str]] = {}
@@ -81,9 +83,25 @@ class ObjectProvider(FleetProvider):
     carried: ClassVar[tuple[str, ...]] = ("mark",)
     """Outputs that are no inputs: set by a write, carried over by `read`. `mark` is the mark that was written."""
 
+    def home(self, current: Session, bag: Bag) -> Home:
+        """Return where the object lives: by default in the control plane cluster."""
+        return ClusterHome(current.kubernetes, current.live)
+
+    def ref(self, bag: Bag) -> Ref:
+        """Return what names the object."""
+        return Ref.of(bag["manifest"])
+
+    def narrowed(self, bag: Bag) -> Mapping[str, str]:
+        """Return the labels that narrow the LIST by which this stack's objects of the kind are read."""
+        return self.selector
+
     def encode(self, bag: Bag) -> Manifest:
         """Return the manifest to apply, without ownership mark."""
         return copy.deepcopy(bag["manifest"])
+
+    def past(self, before: Bag) -> Manifest | None:
+        """Return what was declared until now, for a home that cannot tell."""
+        return before.get("manifest")
 
     def decode(self, bag: Bag, live: Manifest) -> Bag:
         """Return the live values of the properties that the bag declares, None for what was removed."""
@@ -96,29 +114,26 @@ class ObjectProvider(FleetProvider):
     def before_delete(self, current: Session, bag: Bag, live: Manifest) -> None:
         """Wait until nothing uses the object."""
 
-    def after_delete(self, current: Session, live: Manifest) -> None:
+    def after_delete(self, current: Session, bag: Bag, live: Manifest) -> None:
         """Wait until it is gone, where that takes time."""
 
-    def remove(self, current: Session, live: Manifest) -> None:
+    def remove(self, current: Session, bag: Bag, live: Manifest) -> None:
         """Delete the object: this one, not another that took its name."""
-        current.kubernetes.delete(Ref.of(live), uid=live["metadata"]["uid"])
+        self.home(current, bag).remove(live)
 
     def create(self, props: Bag) -> CreateResult:
         """Write the object, after adopting or refusing one that exists."""
         current, bag = session(), declared(props)
-        ref = Ref.of(bag["manifest"])
-        live = _settled(current, ref)
+        ref, home = self.ref(bag), self.home(current, bag)
+        live = _settled(current, home, ref)
         written = self.write(current, bag, live, force=live is not None and self.admit(bag, live))
-        identifier = names.object_id(
-            current.kubernetes.context, ref.api_version, ref.kind, ref.namespace, ref.name
-        )
+        identifier = names.object_id(home.name, ref.api_version, ref.kind, ref.namespace, ref.name)
         return CreateResult(identifier, self.outs(bag, written))
 
     def read(self, id_: str, props: Bag) -> ReadResult:
         """Return the live state of the declared fields as outputs and inputs, so that drift is a property diff."""
         bag = declared(props)
-        ref = Ref.of(bag["manifest"])
-        live = session().live.read(ref, labels=self.selector)
+        live = self.home(session(), bag).read(self.ref(bag), self.narrowed(bag))
         if live is None:
             return ReadResult("", {})
         return self.found(id_, bag, live)
@@ -138,19 +153,21 @@ class ObjectProvider(FleetProvider):
 
     def update(self, _id: str, olds: Bag, news: Bag) -> UpdateResult:
         """Write the object again; fields that are no longer declared are removed by server-side apply."""
-        current, bag = session(), declared(news)
-        live = current.live.read(Ref.of(bag["manifest"]), labels=self.selector, guarded=False)
+        current, bag, before = session(), declared(news), declared(olds)
+        live = self.home(current, bag).read(self.ref(bag), self.narrowed(bag), guarded=False)
         mark = None if live is None else labels_of(live).get(names.OWNER_LABEL)
-        if live is not None and mark not in (None, bag["owner"], olds.get("mark")):
-            raise _foreign(live)
-        return UpdateResult(self.outs(bag, self.write(current, bag, live, force=live is not None)))
+        if live is not None and mark not in (None, bag["owner"], before.get("mark")):
+            raise foreign(live)
+        written = self.write(current, bag, live, force=live is not None, before=before)
+        return UpdateResult(self.outs(bag, written))
 
     def delete(self, _id: str, props: Bag) -> None:
         """Delete the object if it is ours; one that is gone already is fine."""
         current, bag = session(), declared(props)
-        ref = Ref.of(bag["manifest"])
-        live = current.kubernetes.get(ref)
+        ref, home = self.ref(bag), self.home(current, bag)
+        live = home.get(ref)
         if live is None:
+            home.live.drop(ref)
             return
         mark, ours = labels_of(live).get(names.OWNER_LABEL), bag.get("mark", bag.get("owner"))
         if mark != ours:
@@ -160,9 +177,9 @@ class ObjectProvider(FleetProvider):
                 f"label it `{names.OWNER_LABEL}={ours}`, or give it up with `pulumi state delete`",
             )
         self.before_delete(current, bag, live)
-        self.remove(current, live)
-        current.live.drop(ref)
-        self.after_delete(current, live)
+        self.remove(current, bag, live)
+        home.live.drop(ref)
+        self.after_delete(current, bag, live)
 
     def admit(self, bag: Bag, live: Manifest) -> bool:
         """Return whether applying may take fields over from their managers; raise where nothing may be written."""
@@ -179,23 +196,25 @@ class ObjectProvider(FleetProvider):
                 f"{Ref.of(live)} exists and differs from the definition in {_some(unlike)}",
                 "make the definition equal to it, or take it over as it is with `adopt: Always`",
             )
-        raise _foreign(live)
+        raise foreign(live)
 
     def same(self, bag: Bag, live: Manifest) -> Bag:
         """Return what an object must equal to be adopted by `IfSame`."""
         seen = {**bag, **self.decode(bag, live)}
         return {key: seen.get(key) for key in self.keys if key != "owner"}
 
-    def write(self, current: Session, bag: Bag, live: Manifest | None, *, force: bool) -> Manifest:
-        """Apply the manifest with this stack's mark, onto the very object that was looked at."""
+    def write(
+        self, current: Session, bag: Bag, live: Manifest | None, *, force: bool, before: Bag | None = None
+    ) -> Manifest:
+        """Write the manifest with this stack's mark, onto the very object that was looked at.
+
+        `before` is the bag that it was written from, or read back as, until now.
+        """
         manifest = self.encode(bag)
         metadata = manifest["metadata"]
         metadata["labels"] = {**(metadata.get("labels") or {}), names.OWNER_LABEL: bag["owner"]}
-        if live is not None:
-            metadata["uid"] = live["metadata"]["uid"]
-        written = current.kubernetes.apply(manifest, force=force)
-        current.live.put(written)
-        return written
+        past = None if before is None else self.past(before)
+        return self.home(current, bag).put(manifest, live=live, force=force, before=past)
 
     def outs(self, bag: Bag, written: Manifest) -> Bag:
         """Return all outputs of a write: every input under its own name, and what the write gave."""
@@ -245,15 +264,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _settled(current: Session, ref: Ref) -> Manifest | None:
+def _settled(current: Session, home: Home, ref: Ref) -> Manifest | None:
     """Return the live object; one that is being deleted is waited for, since a write to it would go with it."""
-    live = current.kubernetes.get(ref)
+    live = home.get(ref)
     if live is None or not live["metadata"].get("deletionTimestamp"):
         return live
 
     def gone() -> bool:
         nonlocal live
-        live = current.kubernetes.get(ref)
+        live = home.get(ref)
         return live is None or not live["metadata"].get("deletionTimestamp")
 
     if not wait_until(gone, time.monotonic() + current.settings.release_timeout_s) and live is not None:
@@ -270,7 +289,8 @@ def managers(live: Manifest) -> list[str]:
     return sorted({str(entry.get("manager")) for entry in fields if not entry.get("subresource")})
 
 
-def _foreign(live: Manifest) -> Refused:
+def foreign(live: Manifest) -> Refused:
+    """Return the refusal of an object that this stack did not make."""
     mark = labels_of(live).get(names.OWNER_LABEL)
     owner = (
         f"is owned by stack `{mark}`"

@@ -38,21 +38,23 @@ class ControlPlaneClusterProvider(ObjectProvider):
             return True
         return super().admit(bag, live)
 
-    def write(self, current: Session, bag: Bag, live: Manifest | None, *, force: bool) -> Manifest:
+    def write(
+        self, current: Session, bag: Bag, live: Manifest | None, *, force: bool, before: Bag | None = None
+    ) -> Manifest:
         """Apply the block to the existing Cluster."""
         if live is None:
             raise Refused(
                 f"{Ref.of(bag['manifest'])} does not exist: only its Argo CD block is declared here",
                 "connect the cluster to the platform first, or correct the name",
             )
-        return super().write(current, bag, live, force=force)
+        return super().write(current, bag, live, force=force, before=before)
 
     def before_delete(self, current: Session, bag: Bag, live: Manifest) -> None:
         """Wait until nothing runs on the cluster by Argo CD: taking the block away deletes it with its workloads."""
         name = live["metadata"]["name"]
         wait_unused(current, Ref.of(live), lambda current: users_of_cluster(current, name))
 
-    def remove(self, current: Session, live: Manifest) -> None:
+    def remove(self, current: Session, bag: Bag, live: Manifest) -> None:
         """Release our fields: an apply that declares nothing removes what we alone own and keeps the rest."""
         metadata = {"name": live["metadata"]["name"], "uid": live["metadata"]["uid"]}
         current.kubernetes.apply(

@@ -26,10 +26,12 @@ class ProjectProvider(ObjectProvider):
         """Let a project that is only used be anybody's."""
         return super().admit(bag, live) if bag["create"] else False
 
-    def write(self, current: Session, bag: Bag, live: Manifest | None, *, force: bool) -> Manifest:
+    def write(
+        self, current: Session, bag: Bag, live: Manifest | None, *, force: bool, before: Bag | None = None
+    ) -> Manifest:
         """Apply the project where it is ours; either way its namespace must be there before tenants are."""
         if bag["create"]:
-            written = super().write(current, bag, live, force=force)
+            written = super().write(current, bag, live, force=force, before=before)
         elif live is None:
             raise Refused(
                 f"{Ref.of(bag['manifest'])} does not exist",

@@ -20,7 +20,7 @@ class _Absent(Enum):
 
 ABSENT: Final = _Absent.ABSENT
 
-# What the platform itself writes into objects, whatever was declared (its GitOps guide lists them).
+# What the platform itself writes into objects, whatever was declared (its GitOps guide lists them), and Argo CD.
 _IGNORED: Final[Mapping[str, tuple[Path, ...]]] = {
     "*": (
         ("status",),
@@ -29,6 +29,7 @@ _IGNORED: Final[Mapping[str, tuple[Path, ...]]] = {
         ("metadata", "annotations", "loft.sh/project-namespace"),
         ("metadata", "annotations", "loft.sh/last-applied-parameter-defaults"),
     ),
+    "Application": (("operation",), ("metadata", "annotations", "argocd.argoproj.io/refresh")),
     "Cluster": (("spec", "access"),),
     "Project": tuple(
         ("spec", key) for key in ("access", "quotas", "requireTemplate", "requirePreset", "vault")

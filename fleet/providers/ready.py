@@ -1,48 +1,42 @@
-"""FleetReady: the one gate that waits for all tenants, by LISTs, whatever their number."""
+"""FleetReady: the one gate that waits for all tenants and their applications."""
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pulumi.dynamic import CreateResult, ReadResult, UpdateResult
 
 from fleet import names
-from fleet.clients.kubernetes import Manifest, labels_of
 from fleet.providers.base import Bag, FleetProvider, declared
+from fleet.providers.gate import Look, Patience, look_at, report
 from fleet.providers.session import Session, session, wait_until
-from fleet.readiness import judge
-
-# With more namespaces than this, one LIST over the whole cluster is cheaper than one for each.
-FEW_NAMESPACES = 4
-SHOWN = 20
-LINE = 400
 
 
 class NotReadyError(Exception):
-    """Tenants that are not ready when the time is up."""
+    """Tenants that have failed, or that are not ready when the time is up."""
 
 
 class FleetReadyProvider(FleetProvider):
     """`notReady` is empty when declared; a read fills it from live state, so that a preview shows who is not ready."""
 
-    keys: ClassVar[tuple[str, ...]] = ("tenants", "digest", "observed", "notReady")
+    keys: ClassVar[tuple[str, ...]] = ("tenants", "sources", "waitFor", "digest", "observed", "notReady")
 
     def create(self, props: Bag) -> CreateResult:
         """Wait until every tenant is ready."""
         current, bag = session(), declared(props)
         _wait_ready(current, bag)
-        context = current.kubernetes.context
+        # The direct delivery may do without any cluster of the platform.
+        system = "argocd" if bag.get("delivery") == "direct" else current.kubernetes.context
         return CreateResult(
-            names.object_id(context, names.API_VERSION, "FleetReady", None, "fleet"), _done(bag)
+            names.object_id(system, names.API_VERSION, "FleetReady", None, "fleet"), _done(bag)
         )
 
     def read(self, id_: str, props: Bag) -> ReadResult:
         """Return who is not ready at the moment."""
         bag = declared(props)
-        seen = {**bag, "notReady": waiting(session(), bag["tenants"])}
+        seen = {**bag, "notReady": dict(look_at(session(), bag).waiting)}
         return ReadResult(id_, seen, dict(seen))
 
     def update(self, _id: str, _olds: Bag, news: Bag) -> UpdateResult:
@@ -55,59 +49,24 @@ class FleetReadyProvider(FleetProvider):
         """Do nothing: the gate has no live object."""
 
 
-def waiting(current: Session, tenants: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Return, for each tenant that is not ready, why."""
-    instances, applications = _by_namespace(current, "VirtualClusterInstance", tenants), defaultdict(list)
-    for application in _by_namespace(current, "ArgoCDApplication", tenants).values():
-        owner = labels_of(application).get(names.TENANT_LABEL)
-        applications[application["metadata"]["namespace"], owner].append(application)
-    several = len(tenants) > 1
-    found = {}
-    for namespace, wanted in tenants.items():
-        for name in wanted:
-            state = judge(instances.get((namespace, name)), applications[namespace, name])
-            if state.waiting:
-                found[f"{namespace}/{name}" if several else name] = _line("; ".join(state.waiting))
-    return found
-
-
-def _by_namespace(
-    current: Session, kind: str, tenants: Mapping[str, Iterable[str]]
-) -> dict[tuple[str, str], Manifest]:
-    spaces: list[str | None] = [None] if len(tenants) > FEW_NAMESPACES else list(tenants)
-    listed = [item for space in spaces for item in current.objects(names.PLATFORM_API_VERSION, kind, space)]
-    return {(item["metadata"]["namespace"], item["metadata"]["name"]): item for item in listed}
-
-
 def _wait_ready(current: Session, bag: Bag) -> None:
-    left: dict[str, str] = {}
+    began, patience = time.monotonic(), Patience()
+    look: Look | None = None
+    given_up = False
 
-    def ready() -> bool:
-        nonlocal left
-        left = waiting(current, bag["tenants"])
-        return not left
+    def settled() -> bool:
+        nonlocal look, given_up
+        look = look_at(current, bag)
+        given_up = patience.is_over(look, time.monotonic())
+        return given_up or not look.waiting
 
-    if wait_until(ready, time.monotonic() + bag["timeoutSeconds"]):
+    # A LIST that fails for good raises here: what could not be seen is never ready, and never failed either.
+    in_time = wait_until(settled, began + bag["timeoutSeconds"])
+    if look is None or not (look.waiting or given_up):
         return
-    total = sum(len(list(wanted)) for wanted in bag["tenants"].values())
-    lines = [f"  {tenant}: {why}" for tenant, why in list(left.items())[:SHOWN]]
-    lines += [f"  and {len(left) - SHOWN} more"] if len(left) > SHOWN else []
-    head = f"{len(left)} of {total} tenants are not ready after {bag['timeoutSeconds']} s:"
-    raise NotReadyError(
-        "\n".join(
-            [
-                head,
-                *lines,
-                "help: `fleet status` shows each of them; `gate.timeout` of the Fleet is how long to wait",
-            ]
-        )
-    )
+    elapsed_s = time.monotonic() - began if in_time else bag["timeoutSeconds"]
+    raise NotReadyError(report(look, elapsed_s, timed_out=not in_time))
 
 
 def _done(bag: Mapping[str, Any]) -> Bag:
     return {**bag, "notReady": {}}
-
-
-def _line(words: str) -> str:
-    text = " ".join(words.split())
-    return text if len(text) <= LINE else f"{text[:LINE]}..."

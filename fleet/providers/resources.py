@@ -10,11 +10,15 @@ import pulumi
 from pulumi.dynamic import Resource
 
 from fleet.names import Kind
+from fleet.providers.agent import AkuityAgentProvider
 from fleet.providers.application import ApplicationProvider
+from fleet.providers.argo_application import ArgoApplicationProvider
+from fleet.providers.argo_project import ArgoProjectProvider
 from fleet.providers.cluster import ControlPlaneClusterProvider
 from fleet.providers.connector import ConnectorProvider, fingerprint
 from fleet.providers.project import ProjectProvider
 from fleet.providers.ready import FleetReadyProvider
+from fleet.providers.registration import ClusterRegistrationProvider
 from fleet.providers.template import ApplicationTemplateProvider
 from fleet.providers.tenant import TenantProvider, without_nulls
 
@@ -75,6 +79,36 @@ class Application(Resource, module="fleet", name="Application"):
         super().__init__(ApplicationProvider(), name, dict(properties), opts)
 
 
+class ArgoProject(Resource, module="fleet", name="ArgoProject"):
+    """An AppProject of Argo CD (direct delivery)."""
+
+    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
+        super().__init__(ArgoProjectProvider(), name, dict(properties), opts)
+
+
+class ClusterRegistration(Resource, module="fleet", name="ClusterRegistration"):
+    """A cluster as Argo CD knows it (direct delivery)."""
+
+    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
+        super().__init__(ClusterRegistrationProvider(), name, dict(properties), opts)
+
+
+class AkuityAgent(Resource, module="fleet", name="AkuityAgent"):
+    """A cluster at Akuity, and the agent inside it (direct delivery)."""
+
+    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
+        super().__init__(AkuityAgentProvider(), name, {**properties, "drift": {}}, opts)
+
+
+class ArgoApplication(Resource, module="fleet", name="ArgoApplication"):
+    """An Application of Argo CD (direct delivery); `revision` changes with every write of ours, and only then."""
+
+    revision: pulumi.Output[str]
+
+    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
+        super().__init__(ArgoApplicationProvider(), name, {**properties, "revision": None}, opts)
+
+
 class FleetReady(Resource, module="fleet", name="FleetReady"):
     """The gate: done when every tenant is ready."""
 
@@ -89,5 +123,9 @@ RESOURCES: Final[Mapping[Kind, Any]] = {
     Kind.APPLICATION_TEMPLATE: ApplicationTemplate,
     Kind.TENANT: Tenant,
     Kind.APPLICATION: Application,
+    Kind.ARGO_PROJECT: ArgoProject,
+    Kind.CLUSTER_REGISTRATION: ClusterRegistration,
+    Kind.AKUITY_AGENT: AkuityAgent,
+    Kind.ARGO_APPLICATION: ArgoApplication,
     Kind.FLEET_READY: FleetReady,
 }

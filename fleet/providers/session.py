@@ -1,19 +1,27 @@
-"""The provider process's one connection: client, live cache, and the clocks that its threads share.
+"""The provider process's connections: clients, live caches, and the clocks that its threads share.
 
-Pulumi hands the stack's config to every provider by `configure`; the connection is made by the first verb that needs
-one, so that a preview of a new stack needs none.
+Pulumi hands the stack's config to every provider by `configure`; a connection is made by the first verb that needs
+it, so that a preview of a new stack needs none. There is one to the control plane cluster, and one for each Argo CD,
+Akuity organization and tenant that a property bag names: by its bag, with the credentials that it refers to.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
 
+from fleet.clients.access import Access
+from fleet.clients.akuity import Akuity, Instance
+from fleet.clients.akuity_clusters import AkuityClusters
+from fleet.clients.argo import Argo
 from fleet.clients.kubernetes import Kubernetes, RemoteError
-from fleet.clients.live import DEFAULT_MAX_MISSING, Live
+from fleet.clients.live import DEFAULT_MAX_MISSING, Live, Source
+from fleet.connections import connect_akuity, connect_argo, find_instance, resolve
+from fleet.refused import Refused
 
 # For all tenants that one run deletes together: longer waits are the business of what the tenants depend on.
 DELETE_BUDGET_S: Final = 120.0
@@ -22,22 +30,28 @@ FIRST_PAUSE_S: Final = 1.0
 LAST_PAUSE_S: Final = 5.0
 
 
-class Refused(Exception):  # noqa: N818  # it is no failure: the program declines, and says the way out
-    """An action that would touch what this stack does not own, or break what depends on it."""
+_T = TypeVar("_T")
 
-    def __init__(self, message: str, help: str = "") -> None:  # noqa: A002  # the word that every report of ours uses
-        """Take what is refused and the way out."""
-        super().__init__(f"{message}\nhelp: {help}" if help else message)
+
+@dataclass(slots=True)
+class _Kept:
+    """One thing of a session; what could not be made is tried again by the next who needs it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    made: bool = False
+    value: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the stack's config says about the connection."""
+    """What the stack's config says about the connections; `config` gives each of its values, secrets in plain text."""
 
     kubeconfig: str | None = None
     context: str | None = None
     max_missing: int = DEFAULT_MAX_MISSING
     release_timeout_s: float = RELEASE_TIMEOUT_S
+    # One process has one config, whose `get` is another object for every class of providers.
+    config: Callable[[str], Any] = field(default=lambda _: None, repr=False, compare=False)
 
     @classmethod
     def read(cls, get: Callable[[str], Any]) -> Settings:
@@ -51,6 +65,7 @@ class Settings:
             context=get("fleet:context") or None,
             max_missing=int(_number(get, "fleet:maxMissing", DEFAULT_MAX_MISSING)),
             release_timeout_s=_number(get, "fleet:releaseTimeout", RELEASE_TIMEOUT_S),
+            config=get,
         )
 
 
@@ -63,18 +78,120 @@ def _number(get: Callable[[str], Any], key: str, default: float) -> float:
 
 
 class Session:
-    """One client, its live cache, and the deadline that all deletions of tenants share."""
+    """The clients of one process, their live caches, and the deadline that all its deletions share.
+
+    A bag is the key of its connection: in one process a reference always stands for the same credential.
+    """
 
     def __init__(
-        self, kubernetes: Kubernetes, settings: Settings, *, delete_budget_s: float = DELETE_BUDGET_S
+        self, kubernetes: Kubernetes | None, settings: Settings, *, delete_budget_s: float = DELETE_BUDGET_S
     ) -> None:
-        """Take the client and the settings."""
-        self.kubernetes = kubernetes
+        """Take the control plane cluster's client, which is made when first needed where there is none yet."""
         self.settings = settings
-        self.live = Live(kubernetes, max_missing=settings.max_missing)
+        self._kubernetes = kubernetes
+        self._kept: dict[tuple[str, str], _Kept] = {}
         self._delete_budget_s = delete_budget_s
         self._delete_deadline: float | None = None
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connections that were made here."""
+        with self._lock:
+            made = [kept.value for kept in self._kept.values()]
+        for each in made:
+            if isinstance(each, Argo | Akuity | Kubernetes):
+                each.close()
+
+    @property
+    def kubernetes(self) -> Kubernetes:
+        """Return the client of the control plane cluster.
+
+        Raises:
+            RemoteError: the kubeconfig cannot be used.
+            Refused: likewise, with settings that may not be the stack's latest.
+        """
+        with self._lock:
+            if self._kubernetes is None:
+                self._kubernetes = _connect(self.settings)
+            return self._kubernetes
+
+    @property
+    def live(self) -> Live:
+        """Return the live objects of the control plane cluster."""
+        return self.live_in(self.kubernetes)
+
+    def live_in(self, source: Source) -> Live:
+        """Return the live objects of a system, as this run sees them: one cache for each client."""
+        return self._once("live", id(source), lambda: Live(source, max_missing=self.settings.max_missing))
+
+    def resolve(self, reference: Mapping[str, Any]) -> str:
+        """Return the credential that a bag refers to.
+
+        Raises:
+            Refused: there is none.
+        """
+        return resolve(reference, self.settings.config)
+
+    def argo(self, connection: Mapping[str, Any]) -> Argo:
+        """Return the Argo CD of a connection."""
+        return self._once("argo", connection, lambda: self._argo(connection))
+
+    def akuity(self, akuity: Mapping[str, Any]) -> Akuity:
+        """Return the Akuity organization of a connector."""
+        return self._once("akuity", akuity, lambda: connect_akuity(akuity, self.resolve))
+
+    def instance(self, akuity: Mapping[str, Any]) -> Instance:
+        """Return the Akuity instance of a connector.
+
+        Raises:
+            Refused: the organization has no such one.
+        """
+        return self._once("instance", akuity, lambda: find_instance(self.akuity(akuity), akuity))
+
+    def agents(self, akuity: Mapping[str, Any]) -> AkuityClusters:
+        """Return the clusters that are registered at the instance of a connector.
+
+        Raises:
+            Refused: the organization has no such instance.
+        """
+        return self._once(
+            "agents",
+            akuity,
+            lambda: AkuityClusters(self.akuity(akuity), self.instance(akuity), akuity["connector"]),
+        )
+
+    def access(self, access: Mapping[str, Any], what: str) -> Access:
+        """Return the API server and identity of an access; `what` is whose it is, in messages."""
+        if "kubeconfig" in access:
+            return Access.of_kubeconfig(self.resolve(access["kubeconfig"]), what)
+        return Access.of_token(
+            access["server"], self.resolve(access["token"]), str(access.get("caData") or "")
+        )
+
+    def cluster(self, access: Mapping[str, Any], what: str = "of the cluster") -> Kubernetes:
+        """Return the client of the API server of an access; `what` is whose it is, in messages."""
+        return self._once(
+            "cluster", access, lambda: Kubernetes.connect(self.access(access, what).kubeconfig())
+        )
+
+    def _argo(self, connection: Mapping[str, Any]) -> Argo:
+        def own(reference: Mapping[str, Any] | None) -> Kubernetes:
+            if reference is None:
+                return self.kubernetes
+            return self.cluster({"kubeconfig": reference}, f"of connector `{connection['connector']}`")
+
+        return connect_argo(connection, self.resolve, own)
+
+    def _once(self, what: str, bag: Mapping[str, Any] | int, make: Callable[[], _T]) -> _T:
+        """Return what was made for a bag; threads that need the same wait for one of them, others do not."""
+        key = (what, json.dumps(bag, sort_keys=True))
+        with self._lock:
+            kept = self._kept.setdefault(key, _Kept())
+        with kept.lock:
+            if not kept.made:
+                kept.value, kept.made = make(), True
+            value: _T = kept.value
+            return value
 
     def delete_deadline(self) -> float:
         """Return when waiting for deleted tenants ends: a budget that starts with the first deletion of the run."""
@@ -83,9 +200,21 @@ class Session:
                 self._delete_deadline = time.monotonic() + self._delete_budget_s
             return self._delete_deadline
 
+    def polled(
+        self,
+        source: Source,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return a kind's objects in a system for a waiting thread: fresh, and shared with the other waiting ones."""
+        live = self.live_in(source)
+        return live.poll(api_version, kind, namespace, labels=labels, max_age_s=FIRST_PAUSE_S / 2)
+
     def objects(self, api_version: str, kind: str, namespace: str | None = None) -> list[dict[str, Any]]:
-        """Return a kind's live objects for a waiting thread: fresh, and shared with the other waiting ones."""
-        return self.live.poll(api_version, kind, namespace, max_age_s=FIRST_PAUSE_S / 2)
+        """Return a kind's objects in the control plane cluster for a waiting thread."""
+        return self.polled(self.kubernetes, api_version, kind, namespace)
 
 
 class _Connection:
@@ -104,7 +233,10 @@ def configure(settings: Settings) -> None:
     """Set what the next session connects to; the same settings keep the one there is."""
     with _CONNECTION.lock:
         if settings != _CONNECTION.settings:
-            _CONNECTION.settings, _CONNECTION.session = settings, None
+            _CONNECTION.session = None
+        if _CONNECTION.session is None:
+            # Also those that are equal: where the stack sets none of them, only its config tells them from no settings.
+            _CONNECTION.settings = settings
 
 
 def use(session: Session | None) -> None:
@@ -114,16 +246,11 @@ def use(session: Session | None) -> None:
 
 
 def session() -> Session:
-    """Return the process's session, connecting on the first call.
-
-    Raises:
-        RemoteError: the kubeconfig cannot be used.
-        Refused: likewise, with settings that may not be the stack's latest.
-    """
+    """Return the process's session; nothing is connected yet."""
     with _CONNECTION.lock:
         if _CONNECTION.session is None:
             settings = _CONNECTION.settings
-            _CONNECTION.session = Session(_connect(settings), settings)
+            _CONNECTION.session = Session(None, settings)
         return _CONNECTION.session
 
 
@@ -155,3 +282,6 @@ def wait_until(done: Callable[[], bool], deadline: float) -> bool:
             return False
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, LAST_PAUSE_S)
+
+
+__all__ = ["Refused", "Session", "Settings", "configure", "session", "use", "wait_until"]

@@ -67,7 +67,7 @@ class TenantProvider(ObjectProvider):
         registration = _at(bag, _CONNECTOR) or ""
         return {**super().outputs(bag, written), "revision": revision, "registration": registration}
 
-    def after_delete(self, current: Session, live: Manifest) -> None:
+    def after_delete(self, current: Session, bag: Bag, live: Manifest) -> None:
         """Wait until the tenant is gone, within the time that all deletions of this run share.
 
         Past it, the deletion goes on without us: what the tenant depends on waits for its end.

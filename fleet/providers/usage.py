@@ -1,4 +1,4 @@
-"""Who still uses a connector, a cluster, a project or a template: read from live objects, whatever the state says.
+"""Who still uses a connector, cluster, project, template or registration: live objects say so, not the state.
 
 What others depend on is deleted last, and not before they are gone: a tenant's finalizer needs its connector, its
 applications need their template. Called before such a deletion.
@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from fleet import names, readiness
+from fleet import names
+from fleet.clients.argo import Argo
 from fleet.clients.kubernetes import Manifest, Ref
 from fleet.providers.session import Refused, Session, wait_until
+from fleet.readiness.tenants import condition_words, declared_applications, helm_release, template_of
 
 CONNECTOR_ANNOTATION = "loft.sh/argocd-connector"
 HOST = "host"
@@ -45,12 +47,34 @@ def describe(user: Mapping[str, Any]) -> str:
     if metadata.get("deletionTimestamp"):
         parts.append(f"being deleted, finalizers: {', '.join(metadata.get('finalizers') or ()) or 'none'}")
     failing = [
-        f"{condition.get('type')}: {readiness.condition_words(condition)}"
+        f"{condition.get('type')}: {condition_words(condition)}"
         for condition in status.get("conditions") or ()
-        if condition.get("status") == "False" and condition.get("severity", "") in ("", "Error")
+        if (condition.get("status") == "False" and condition.get("severity", "") in ("", "Error"))
+        # Argo CD's have no status: they are there or not.
+        or ("status" not in condition and str(condition.get("type")).endswith("Error"))
     ]
     words = " ".join((failing[0] if failing else str(status.get("message") or "")).split())
     return ": ".join([*parts, words] if words else parts)
+
+
+def argo_applications(current: Session, argo: Argo) -> list[Manifest]:
+    """Return all live applications of an Argo CD, whoever made them."""
+    return current.polled(argo, names.ARGOCD_API_VERSION, "Application")
+
+
+def users_of_argo_project(current: Session, argo: Argo, project: str) -> Iterator[Manifest]:
+    """Yield the applications that are in the project."""
+    for application in argo_applications(current, argo):
+        if _at(application, "spec", "project") == project:
+            yield application
+
+
+def users_of_registration(current: Session, argo: Argo, name: str, server: str = "") -> Iterator[Manifest]:
+    """Yield the applications whose destination is the registered cluster, by its name or by its address."""
+    for application in argo_applications(current, argo):
+        destination = _at(application, "spec", "destination") or {}
+        if destination.get("name") == name or (server and destination.get("server") == server):
+            yield application
 
 
 def tenants(current: Session, namespace: str | None = None) -> list[Manifest]:
@@ -82,7 +106,7 @@ def users_of_cluster(current: Session, cluster: str) -> Iterator[Manifest]:
         if _at(tenant, "spec", "clusterRef", "cluster") != cluster:
             continue
         here.add((tenant["metadata"]["namespace"], tenant["metadata"]["name"]))
-        wanted = readiness.declared_applications(values_of(tenant)).values()
+        wanted = declared_applications(values_of(tenant)).values()
         if any(application.get("target") == HOST for application in wanted):
             yield tenant
     for application in applications(current):
@@ -97,8 +121,8 @@ def users_of_cluster(current: Session, cluster: str) -> Iterator[Manifest]:
 def users_of_template(current: Session, template: str) -> Iterator[Manifest]:
     """Yield the tenants and applications that refer to the template."""
     for tenant in tenants(current):
-        wanted = readiness.declared_applications(values_of(tenant)).values()
-        if any(readiness.template_of(application) == template for application in wanted):
+        wanted = declared_applications(values_of(tenant)).values()
+        if any(template_of(application) == template for application in wanted):
             yield tenant
     for application in applications(current):
         if _at(application, "spec", "templateRef", "name") == template:
@@ -107,7 +131,7 @@ def users_of_template(current: Session, template: str) -> Iterator[Manifest]:
 
 def values_of(tenant: Mapping[str, Any]) -> Any:
     """Return a live tenant's vcluster.yaml as data."""
-    return readiness.helm_release(_at(tenant, "spec", "template"))
+    return helm_release(_at(tenant, "spec", "template"))
 
 
 def _block(values: Any, section: str) -> Mapping[str, Any]:

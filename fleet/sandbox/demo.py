@@ -48,6 +48,8 @@ def prepare_stack(environment: dict[str, str]) -> None:
     Path("stacks", f"Pulumi.{STACK}.yaml").unlink(missing_ok=True)
     run(environment, "pulumi", "stack", "init", STACK)
     run(environment, "pulumi", "config", "set", "fleet:definition", str(DEFINITION))
+    # This sandbox has no Argo CD that would report on applications.
+    run(environment, "pulumi", "config", "set", "fleet:waitFor", "tenants")
     for key in CREDENTIALS:
         run(
             environment,

@@ -246,6 +246,27 @@ class Sandbox:
             **self.akuity.env(),
         }
 
+    def add_cluster(self, name: str) -> Path:
+        """Return the kubeconfig of a cluster of that name, started where it does not run.
+
+        It stands beside the control plane as a tenant of the direct delivery does: the platform knows nothing of it,
+        and an agent of Akuity that is installed in it finds its way out.
+
+        Raises:
+            SandboxError: the sandbox does not run with Argo CD, or the cluster did not start.
+        """
+        if not self.options().argocd or not self.control_plane.running:
+            raise SandboxError("this needs a sandbox with Argo CD; `fleet sandbox up --argocd` starts one")
+        with self._locked():
+            return self.control_plane.tenant(name).start().kubeconfig
+
+    def remove_cluster(self, name: str) -> None:
+        """Stop a cluster that was added, and remove it with all its objects; one that is not there is fine."""
+        with self._locked():
+            cluster = self.control_plane.tenant(name)
+            if cluster.folder.exists():
+                cluster.remove()
+
     def options(self) -> Options:
         """Return the options of the last `up`."""
         with suppress(FileNotFoundError):

@@ -186,6 +186,24 @@ def logs(
 
 
 @app.command()
+def cluster(
+    name: Annotated[str, typer.Argument(help="Its name: lower case letters, digits and `-`.")],
+    remove: Annotated[bool, typer.Option("--remove", help="Stop it and remove all that is in it.")] = False,
+    folder: Folder = None,
+) -> None:
+    """Start one more cluster and print the path of its kubeconfig: a tenant for `delivery: direct`.
+
+    It is a real API server of its own with controllers, on 127.0.0.1; `fleet sandbox down` removes it too.
+    """
+    with _reported():
+        sandbox = _sandbox(folder)
+        if remove:
+            sandbox.remove_cluster(name)
+        else:
+            print(sandbox.add_cluster(name))
+
+
+@app.command()
 def fault(
     name: Annotated[str, typer.Argument(help="`namespace/name` of the object.")],
     kind: Annotated[FaultKind, typer.Option(help="What the name names.")] = FaultKind.TENANT,

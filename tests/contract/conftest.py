@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,15 @@ from fleet.clients.kubernetes import Kubernetes, Ref
 from fleet.providers import session as sessions
 from fleet.providers.session import Session, Settings
 from fleet.sandbox import crds
+from fleet.sandbox.argocd import ArgoCD
 from fleet.sandbox.cluster import ControlPlane
+from fleet.sandbox.toolchain import Toolchain
+from tests.contract.direct import BACK_ENDS, TOKEN, Direct, Site
 from tests.contract.faults import Proxy, proxy
+from tests.contract.marks import OWNER
 
-OWNER = "demo.dev"
+__all__ = ["OWNER"]
+
 PLATFORM = names.PLATFORM_API_VERSION
 
 _COUNTER = itertools.count(1)
@@ -121,3 +126,42 @@ def faulty(control_plane: ControlPlane, platform: Platform, tmp_path: Path) -> I
         platform.fresh(kubernetes=client)
         yield running
         client.close()
+
+
+ARGOCD = ("argocd", "redis-server", "helm", "kube-controller-manager")
+
+
+@pytest.fixture(scope="session")
+def argo_site(
+    control_plane: ControlPlane, kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """A real Argo CD beside the control plane, with one tenant registered as `acme`."""
+    if missing := [name for name, found in Toolchain().locate(ARGOCD).items() if found is None]:
+        pytest.skip(f"not built: {', '.join(missing)}; `fleet tools build {' '.join(missing)}`")
+    with ArgoCD(control_plane, tmp_path_factory.mktemp("argocd")) as argocd:
+        # An application in the foreground goes after what it made, which takes a garbage collector.
+        tenant = replace(control_plane.tenant("acme"), controllers=True).start()
+        argocd.register("acme", tenant.endpoint())
+        yield Site(argocd, kubernetes, tenant)
+
+
+@pytest.fixture(params=BACK_ENDS)
+def direct(
+    request: pytest.FixtureRequest, argo_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Direct]:
+    """One way to Argo CD, with names of its own; what is left of them is gone at the end."""
+    monkeypatch.setattr(sessions, "FIRST_PAUSE_S", 0.1)
+    config = {f"fleet:{TOKEN}": argo_site.argocd.account().token}
+    made = Direct(
+        argo_site,
+        request.param,
+        f"d{next(_COUNTER)}",
+        tmp_path,
+        config,
+        Session(argo_site.kubernetes, Settings()),
+    )
+    made.fresh()
+    yield made
+    sessions.use(None)
+    made.session.close()
+    made.clean()

@@ -144,7 +144,7 @@ def proxy(endpoint: Endpoint) -> Iterator[Proxy]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_PATCH = do_POST = do_DELETE = handle_any  # noqa: N815  # the names that the base class looks up
+        do_GET = do_PATCH = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815  # the names that the base class looks up
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -10,11 +10,15 @@ from pulumi.dynamic import Resource, ResourceProvider
 from pulumi.dynamic.dynamic import serialize_provider
 
 from fleet.names import Kind
+from fleet.providers.agent import AkuityAgentProvider
 from fleet.providers.application import ApplicationProvider
+from fleet.providers.argo_application import ArgoApplicationProvider
+from fleet.providers.argo_project import ArgoProjectProvider
 from fleet.providers.cluster import ControlPlaneClusterProvider
 from fleet.providers.connector import ConnectorProvider
 from fleet.providers.project import ProjectProvider
 from fleet.providers.ready import FleetReadyProvider
+from fleet.providers.registration import ClusterRegistrationProvider
 from fleet.providers.resources import RESOURCES
 from fleet.providers.template import ApplicationTemplateProvider
 from fleet.providers.tenant import TenantProvider
@@ -26,6 +30,10 @@ PROVIDERS = {
     "fleet.providers.template.ApplicationTemplateProvider": ApplicationTemplateProvider,
     "fleet.providers.tenant.TenantProvider": TenantProvider,
     "fleet.providers.application.ApplicationProvider": ApplicationProvider,
+    "fleet.providers.argo_project.ArgoProjectProvider": ArgoProjectProvider,
+    "fleet.providers.registration.ClusterRegistrationProvider": ClusterRegistrationProvider,
+    "fleet.providers.agent.AkuityAgentProvider": AkuityAgentProvider,
+    "fleet.providers.argo_application.ArgoApplicationProvider": ArgoApplicationProvider,
     "fleet.providers.ready.FleetReadyProvider": FleetReadyProvider,
 }
 
@@ -65,5 +73,24 @@ def test_the_keys_that_are_compared_are_fixed() -> None:
         "ApplicationTemplateProvider": ("manifest", "owner"),
         "TenantProvider": ("manifest", "values", "nulls", "owner"),
         "ApplicationProvider": ("tenant", "name", "namespace", "cluster", "target", "request", "spec"),
-        "FleetReadyProvider": ("tenants", "digest", "observed", "notReady"),
+        "ArgoProjectProvider": ("manifest", "argocd", "owner"),
+        "ClusterRegistrationProvider": (
+            "cluster",
+            "access",
+            "fingerprint",
+            "argocd",
+            "decommission",
+            "owner",
+        ),
+        "AkuityAgentProvider": (
+            "cluster",
+            "drift",
+            "access",
+            "akuity",
+            "argocd",
+            "decommission",
+            "owner",
+        ),
+        "ArgoApplicationProvider": ("manifest", "argocd", "decommission", "owner"),
+        "FleetReadyProvider": ("tenants", "sources", "waitFor", "digest", "observed", "notReady"),
     }

@@ -147,6 +147,9 @@ def open_project(sandbox: Sandbox, client: Kubernetes, folder: Path, stack: str,
     project = Project(folder, stack, environment, client)
     project.run("pulumi", "stack", "init", stack)
     project.run("pulumi", "config", "set", "fleet:definition", definition)
+    if not sandbox.options().argocd:
+        # There is no Argo CD that would report on applications.
+        project.run("pulumi", "config", "set", "fleet:waitFor", "tenants")
     for key, value in SECRETS.items():
         project.run("pulumi", "config", "set", "--secret", f"fleet:{key}", secret=value)
     return project

@@ -34,6 +34,7 @@ def refused(*command: str) -> str:
         text=True,
         timeout=120,
         check=False,
+        cwd=ROOT,
     )
     assert done.returncode == 1, done
     assert not done.stdout
@@ -92,3 +93,27 @@ def test_a_broken_definition_is_reported_by_every_command(golden: Check, definit
 
     assert len(set(said.values())) == 1, said
     golden(GOLDEN / "broken-definition.txt", said["validate"])
+
+
+@pytest.mark.parametrize("command", ["validate", "render", "status"])
+def test_a_stack_that_is_not_there_could_not_be_told(command: str) -> None:
+    """Exit code 1 and the nearest name: 2 would say that something differs."""
+    said = refused(command, "--stack", "stagin")
+
+    assert said.startswith("error[unreadable-file]: there is no stack `stagin` here")
+    assert "help: did you mean `staging`?" in said
+
+
+def test_an_output_that_cannot_be_written_is_one_message(definition: str) -> None:
+    """A full disk ends as one line."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fleet.cli", "render", definition],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")

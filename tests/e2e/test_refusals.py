@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet.clients.kubernetes import Ref
+from fleet.clients.kubernetes import Kubernetes, Ref
 from fleet.sandbox.certificates import Authority
+from fleet.sandbox.cluster import ControlPlane
 from fleet.sandbox.sandbox import Sandbox
 from tests.e2e.conftest import PLATFORM, Project, live_objects, open_project, restricted_kubeconfig
 
@@ -28,7 +29,7 @@ def refusal(project: Project, *command: str, of: str = "Stack") -> str:
     The engine asks about several resources at once, so how many of them fail before it stops differs, too.
     """
     printed = project.run(*(command or ("pulumi", "preview", "--non-interactive")), check=False)
-    assert "exit code 0" not in printed, printed
+    assert printed.endswith("exit code 1"), printed
     assert "Traceback" not in printed, printed
     _, found, diagnostics = printed.partition("Diagnostics:\n")
     assert found, printed
@@ -59,9 +60,14 @@ def test_a_run_that_cannot_be_carried_out_says_why_and_changes_nothing(
     golden(GOLDEN / "definition.txt", refusal(project))
     definition.write_text(sound, encoding="utf-8")
 
+    connector = "examples/01-walkthrough/connector.yaml"
+    project.edit(connector, "{config: argocdToken}", "{env: ARGOCD_TOKEN_OF_NOBODY}")
+    project.edit(connector, "{config: akuityApiKeyId}", "{file: keys/id.txt}")
     project.run("pulumi", "config", "rm", "fleet:akuityApiKeySecret")
     golden(GOLDEN / "credential.txt", refusal(project))
     project.run("pulumi", "config", "set", "--secret", "fleet:akuityApiKeySecret", secret="again")
+    project.edit(connector, "{env: ARGOCD_TOKEN_OF_NOBODY}", "{config: argocdToken}")
+    project.edit(connector, "{file: keys/id.txt}", "{config: akuityApiKeyId}")
 
     kubeconfig = Path(project.environment["KUBECONFIG"]).read_text(encoding="utf-8")
     elsewhere = tmp_path / "kubeconfig"
@@ -75,12 +81,39 @@ def test_a_run_that_cannot_be_carried_out_says_why_and_changes_nothing(
     golden(GOLDEN / "unknown-authority.txt", refusal(at_elsewhere))
     assert live_objects(client) == before
 
-    definition.write_text(sound.replace("vcluster-platform", "nowhere"), encoding="utf-8")
+
+def test_what_the_platform_lacks_is_said_before_anything_is_written(
+    walkthrough: Project, golden: Check, tmp_path: Path
+) -> None:
+    """Namespace, project, cluster, the platform itself: `up` ends as the preview does, and there is nothing of ours."""
+    project, client = walkthrough, walkthrough.client
+    before = live_objects(client)
+    definition = project.folder / "examples/01-walkthrough/fleet.yaml"
+    sound = definition.read_text(encoding="utf-8")
     up = ("pulumi", "up", "--yes", "--non-interactive", "--skip-preview")
-    golden(GOLDEN / "namespace-missing.txt", refusal(project, *up, of="Connector"))
-    # The namespace that is missing stopped one `up` half-way; what it made before is in state and goes with it.
-    project.run("pulumi", "destroy", "--yes", "--non-interactive")
+
+    definition.write_text(sound.replace("vcluster-platform", "nowhere"), encoding="utf-8")
+    golden(GOLDEN / "namespace-missing.txt", refusal(project))
+    assert refusal(project, *up) == refusal(project)
+
+    definition.write_text(sound.replace("project: ai-tenants", "project: ai-tennants"), encoding="utf-8")
+    golden(GOLDEN / "project-missing.txt", refusal(project))
+
+    definition.write_text(sound, encoding="utf-8")
+    elsewhere = {"cluster.yaml": "name: loft-cluster", "fleet.yaml": "cluster: loft-cluster"}
+    for file, text in elsewhere.items():
+        project.edit(f"examples/01-walkthrough/{file}", text, text.replace("loft-", "lost-"))
+    golden(GOLDEN / "cluster-missing.txt", refusal(project))
     assert live_objects(client) == before
+
+    with ControlPlane(tmp_path / "plain") as plain, Kubernetes.connect(str(plain.kubeconfig)) as bare:
+        bare.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "vcluster-platform"}})
+        without = replace(project, environment={**project.environment, "KUBECONFIG": str(plain.kubeconfig)})
+        project.edit(
+            "examples/01-walkthrough/fleet.yaml", "  defaults:", "    projectPrefix: p-\n  defaults:"
+        )
+        golden(GOLDEN / "platform-kinds-missing.txt", refusal(without, *up))
+        assert bare.list("v1", "Secret", "vcluster-platform") == []
 
 
 def test_a_failed_read_plans_nothing_away(

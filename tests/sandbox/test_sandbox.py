@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from fleet.clients.kubernetes import Kubernetes
 from fleet.sandbox import toolchain
 from fleet.sandbox.api import Api, ApiError, Endpoint
 from fleet.sandbox.cluster import ControlPlane
@@ -344,3 +345,20 @@ def test_control_plane_has_further_users(tmp_path: Path):
             api.items("/api/v1/secrets")
 
     assert not control_plane.running
+
+
+@pytest.mark.argocd
+def test_a_cluster_added_by_hand_is_one_of_its_own_and_goes_without_a_rest(argocd_sandbox: Sandbox):
+    """`cluster` starts a real API server whose kubeconfig works; `--remove` leaves neither process nor folder."""
+    path = argocd_sandbox.add_cluster("globex")
+    cluster = argocd_sandbox.control_plane.tenant("globex")
+    with Kubernetes.connect(str(path)) as client:
+        spaces = {each["metadata"]["name"] for each in client.list("v1", "Namespace")}
+    assert "default" in spaces
+    assert "vcluster-platform" not in spaces
+
+    argocd_sandbox.remove_cluster("globex")
+
+    assert not cluster.running
+    assert not cluster.folder.exists()
+    argocd_sandbox.remove_cluster("globex")

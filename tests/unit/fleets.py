@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from fleet.definition.model import (
     ApplicationUse,
     Chart,
     ConnectorSpec,
+    Credential,
+    Decommission,
     FleetSpec,
     Owner,
     Parameter,
@@ -84,6 +87,17 @@ def use(name: str, **fields: Any) -> Application:
         use=ApplicationUse.model_validate({"name": name, **fields}),
         path=f"applications.{name}",
         locate=located(f"applications/{name}.yaml"),
+    )
+
+
+def cluster(name: str, connector: str, **more: Any) -> ControlPlaneCluster:
+    """Return a control plane cluster; `more` are further fields."""
+    return ControlPlaneCluster(
+        name=name,
+        path=f"clusters.{name}",
+        locate=located(f"clusters/{name}.yaml"),
+        connector=connector,
+        **more,
     )
 
 
@@ -257,5 +271,72 @@ def small_fleet() -> Fleet:
                 chart=Chart(version="v0.35.1", repo="https://charts.example.com/mirror"),
             ),
             tenant("plain", connector=None),
+        ],
+    )
+
+
+KUBECONFIG = Credential(file="kubeconfigs/tenant.yaml")
+
+
+def direct_fleet() -> Fleet:
+    """Return a small but complete fleet without the platform's wiring: both connectors, both kinds of tenants."""
+    small = small_fleet()
+    acme, lab = small.tenants["acme"], small.tenants["lab"]
+    docs = use(
+        "docs",
+        inline={
+            "project": "",
+            "source": {"repoURL": "https://git.example.com/docs.git", "path": "site", "helm": {}},
+            "destination": {"namespace": "docs-{{ .Values.loft.name }}"},
+            "syncPolicy": {"automated": {}, "syncOptions": []},
+        },
+    )
+    on_host = [item for item in acme.applications if item.name == "prometheus"]
+    return fleet(
+        delivery="direct",
+        platform={
+            "server": "https://platform.example.com/",
+            "caData": "Q0E=",
+            "accessKey": {"config": "platformKey"},
+        },
+        connectors=[
+            small.connectors["akuity-prod"],
+            connector("self-hosted", caData="Q0E=", kubernetes={"kubeconfig": {"env": "ARGOCD_KUBECONFIG"}}),
+        ],
+        clusters=[
+            cluster("loft-cluster", "self-hosted", in_cluster=True),
+            cluster(
+                "far", "akuity-prod", kubeconfig=Credential(config="farKubeconfig"), labels={"zone": "b"}
+            ),
+        ],
+        projects=small.projects.values(),
+        templates=small.templates.values(),
+        tenants=[
+            dataclasses.replace(
+                acme, applications=(acme.applications[0], *on_host, docs), kubeconfig=KUBECONFIG
+            ),
+            dataclasses.replace(
+                lab,
+                applications=(
+                    *lab.applications,
+                    use(
+                        "prometheus",
+                        template="prometheus",
+                        target="host",
+                        parameters={"destinationNamespace": "monitoring-lab"},
+                    ),
+                ),
+                cluster="far",
+            ),
+            tenant(
+                "given",
+                use("cert-manager", template="cert-manager"),
+                project=None,
+                owner=None,
+                cluster=None,
+                connector="self-hosted",
+                kubeconfig=Credential.model_validate({"value": "hunter2"}),
+                decommission=Decommission.FORCE,
+            ),
         ],
     )

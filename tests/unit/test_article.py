@@ -7,6 +7,7 @@ from collections import Counter
 
 from fleet.definition.load import load
 from fleet.definition.model import Target
+from fleet.desired.plan import plan
 from fleet.errors import errors_of, format_report
 
 FLEET = """\
@@ -87,6 +88,7 @@ def test_articles_documents_load_verbatim(tmp_path, reference):
     }
     fleet = loaded.fleet
     assert fleet is not None
+    assert plan(fleet).problems == ()
     assert fleet.clusters["loft-cluster"].connector == "akuity-prod"
     assert sorted(fleet.templates) == ["cert-manager", "prometheus"]
     tenant = fleet.tenants["acme"]

@@ -21,7 +21,7 @@ class FakeKubernetes:
     """Holds objects; lists them slowly, all or by label, and counts what it was asked."""
 
     server = "https://api.test"
-    context = "demo"
+    which = "context `demo`"
 
     def __init__(self, *objects: Manifest) -> None:
         self.objects = {Ref.of(item): item for item in objects}

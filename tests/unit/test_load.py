@@ -118,6 +118,7 @@ def test_class_and_defaults_lie_under_the_tenant(tmp_path):
     tenant = acme(tmp_path)
 
     assert (tenant.project, tenant.cluster, tenant.connector) == ("ai-tenants", "loft-cluster", "main")
+    assert tenant.owner is not None
     assert tenant.owner.team == "platform"
     assert tenant.chart.version == "0.36.0"
     assert tenant.display_name == "GPU acme"

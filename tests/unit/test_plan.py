@@ -860,16 +860,6 @@ def test_builtin_values_in_parameters_are_rendered_first():
     assert properties["spec"]["source"]["helm"]["values"] == "a: ns-t0\n"
 
 
-def test_direct_delivery_is_one_clear_problem():
-    """What is not there yet says so, and what is."""
-    problem = only_problem(fleet(delivery="direct", tenants=[tenant("a")]))
-
-    assert problem.code == "delivery-direct"
-    assert problem.path == "spec.delivery"
-    assert "`platform`" in problem.help
-    assert problem.location is not None
-
-
 def test_names_that_the_prefix_spoils():
     """What is put before a name can make it one that Kubernetes refuses."""
     long = fleet(

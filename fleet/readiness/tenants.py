@@ -6,48 +6,84 @@ the fleet definition nor Pulumi, and it cannot disagree with what the platform w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from fleet.clients.values import parse_values
+from fleet.readiness.argo import UNKNOWN, ArgoState, judge_argo
 
 READY_PHASE = "Ready"
 SLEEPING_PHASE = "Sleeping"
 INTEGRATION_CONDITION = "ArgoCDIntegrationSynced"
-UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What Argo CD must have carried out: the digest of each application's source, by the application's name.
+
+    `manual` are those that Argo CD does not synchronise by itself. `now` is when the live objects were read. Where it
+    is not `required`, the platform's word is enough, and Argo CD's is only told.
+    """
+
+    sources: Mapping[str, str]
+    now: datetime
+    manual: Collection[str] = ()
+    required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ApplicationState:
-    """One application of a tenant as the platform holds it.
+    """One application of a tenant as the platform holds it, and what Argo CD says of it.
 
-    `sync` and `health` are Argo CD's own words, or `Unknown` where it has not reported; `waiting` says why the platform
-    has not carried the application out, and is empty once it has.
+    `waiting` says why it is not carried out, and is empty once it is. With `failed` set waiting longer does not help.
     """
 
     name: str
     target: str
     template: str
-    sync: str
-    health: str
     waiting: str
+    argo: ArgoState
+
+    @classmethod
+    def missing(cls, name: str) -> ApplicationState:
+        """Return the state of an application that neither its tenant declares nor the platform holds."""
+        words = "the tenant does not declare it yet"
+        return cls(name=name, target="vCluster", template="", waiting=words, argo=ArgoState(waiting=words))
+
+    @property
+    def failed(self) -> str:
+        """Return what has failed for good."""
+        return self.argo.failed if self.waiting == self.argo.failed else ""
 
 
 @dataclass(frozen=True, slots=True)
 class TenantState:
-    """A tenant as the platform holds it; ready when `waiting` is empty."""
+    """A tenant as the platform holds it; ready when `waiting` is empty. `reasons` are the tenant's own."""
 
     name: str
     namespace: str
     phase: str
     conditions: Mapping[str, str]
     applications: tuple[ApplicationState, ...]
-    waiting: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Return why it is not ready: what concerns itself, then what concerns its applications."""
+        return (
+            *self.reasons,
+            *(f"{each.name}: {each.waiting}" for each in self.applications if each.waiting),
+        )
 
 
-def judge(instance: Mapping[str, Any] | None, applications: Sequence[Mapping[str, Any]]) -> TenantState:
+def judge(
+    instance: Mapping[str, Any] | None,
+    applications: Sequence[Mapping[str, Any]],
+    wanted: Wanted,
+) -> TenantState:
     """Return the state of a tenant.
 
     `instance` is its VirtualClusterInstance (None where the platform has none), `applications` are the
@@ -58,30 +94,30 @@ def judge(instance: Mapping[str, Any] | None, applications: Sequence[Mapping[str
     metadata, status = instance.get("metadata", {}), instance.get("status") or {}
     phase = status.get("phase") or "Pending"
     conditions = {item["type"]: item for item in status.get("conditions") or () if "type" in item}
-    wanted = helm_release(instance.get("spec", {}).get("template"))
+    written = helm_release(instance.get("spec", {}).get("template"))
     seen = helm_release(status.get("virtualCluster"))
 
     waiting = list(waiting_of_phase(phase, status, conditions))
     if metadata.get("deletionTimestamp"):
         waiting = [f"being deleted; left: {', '.join(metadata.get('finalizers') or ()) or 'nothing'}"]
-    elif not waiting and not is_taken_up(seen, wanted):
+    elif not waiting and not is_taken_up(seen, written):
         waiting.append("the platform has not taken up the last change yet")
 
-    declared = declared_applications(wanted)
+    declared = declared_applications(written)
     live = {item.get("metadata", {}).get("name", ""): item for item in applications}
     states = [
-        application_state(name, declared.get(name), live.get(name)) for name in sorted({*declared, *live})
+        application_state(name, declared.get(name), live.get(name), wanted, asleep=phase == SLEEPING_PHASE)
+        for name in sorted({*declared, *live})
     ]
     if declared and INTEGRATION_CONDITION not in conditions and not waiting:
         waiting.append(f"{INTEGRATION_CONDITION} is not reported yet")
-    waiting += [f"{state.name}: {state.waiting}" for state in states if state.waiting]
     return TenantState(
         name=metadata.get("name", ""),
         namespace=metadata.get("namespace", ""),
         phase=phase,
         conditions={name: condition.get("status", UNKNOWN) for name, condition in conditions.items()},
         applications=tuple(states),
-        waiting=tuple(waiting),
+        reasons=tuple(waiting),
     )
 
 
@@ -105,12 +141,20 @@ def waiting_of_phase(
 
 
 def application_state(
-    name: str, declared: Mapping[str, Any] | None, live: Mapping[str, Any] | None
+    name: str,
+    declared: Mapping[str, Any] | None,
+    live: Mapping[str, Any] | None,
+    wanted: Wanted,
+    *,
+    asleep: bool = False,
 ) -> ApplicationState:
     """Return the state of one application, declared by the tenant, held by the platform, or both."""
     spec = (live or {}).get("spec") or {}
     status = (live or {}).get("status") or {}
     synced = next((item for item in status.get("conditions") or () if item.get("type") == "Synced"), None)
+    target = (spec.get("destination") or {}).get("virtualCluster", {}).get("target")
+    target = target or (declared or {}).get("target", "vCluster")
+    argo = argo_state(name, status.get("application"), wanted)
     if live is None:
         waiting = "the platform has not created it yet"
     elif declared is None:
@@ -121,17 +165,29 @@ def application_state(
         waiting = "not reconciled yet"
     elif synced.get("status") != "True":
         waiting = condition_words(synced)
-    else:
+    elif not wanted.required or (asleep and target != "host"):
+        # Nothing answers in a tenant that sleeps, so Argo CD's last word about it is of no use.
         waiting = ""
-    reported = status.get("application") or {}
-    target = (spec.get("destination") or {}).get("virtualCluster", {}).get("target")
+    else:
+        waiting = argo.failed or argo.waiting
     return ApplicationState(
         name=name,
-        target=target or (declared or {}).get("target", "vCluster"),
+        target=target,
         template=(spec.get("templateRef") or {}).get("name") or template_of(declared) or "inline",
-        sync=(reported.get("sync") or {}).get("status") or UNKNOWN,
-        health=(reported.get("health") or {}).get("status") or UNKNOWN,
         waiting=waiting,
+        argo=argo,
+    )
+
+
+def argo_state(name: str, reported: Any, wanted: Wanted) -> ArgoState:
+    """Return what Argo CD says of an application, through the platform's mirror of its status."""
+    if not reported:
+        return ArgoState(waiting="Argo CD has not reported on it yet")
+    return judge_argo(
+        {"status": reported},
+        now=wanted.now,
+        wanted_source=wanted.sources.get(name),
+        automated=name not in wanted.manual,
     )
 
 
@@ -160,6 +216,14 @@ def declared_applications(values: Any) -> dict[str, Mapping[str, Any]]:
         return {}
     items = ((values.get("deploy") or {}).get("argoCD") or {}).get("applications") or ()
     return {item["name"]: item for item in items if isinstance(item, Mapping) and "name" in item}
+
+
+def declared_connector(instance: Mapping[str, Any]) -> str | None:
+    """Return the connector that a live tenant's vcluster.yaml names, None where it names none."""
+    values = helm_release((instance.get("spec") or {}).get("template"))
+    block = values.get("integrations") if isinstance(values, Mapping) else None
+    argocd = block.get("argoCD") if isinstance(block, Mapping) else None
+    return argocd.get("connector") if isinstance(argocd, Mapping) else None
 
 
 def template_of(declared: Mapping[str, Any] | None) -> str | None:

@@ -1,0 +1,644 @@
+"""Argo CD's own objects: applications, projects and registered clusters, by either of two ways.
+
+One interface, two back ends: the Kubernetes API of the cluster that Argo CD keeps its objects in, and Argo CD's REST
+API where there is no access to that one. No policy: it knows no ownership and no fleet. What it says does not exist
+has been told absent for certain; a permission that lacks is never absence. Called by `providers` and `report`; safe
+to use from many threads.
+
+A cluster is, by either way, one shape: `metadata` with its registered name, labels and annotations, and `spec` with
+`server` and, where the back end shows credentials, `config` as Argo CD writes it.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from httpx2 import codes
+
+from fleet import names
+from fleet.clients.argocd import ArgoCDApi
+from fleet.clients.kubernetes import Kubernetes, Manifest, Ref, RemoteError, labels_of
+
+API_VERSION: Final = names.ARGOCD_API_VERSION
+APPLICATION: Final = "Application"
+PROJECT: Final = "AppProject"
+CLUSTER: Final = "Cluster"
+
+SECRET_TYPE_LABEL: Final = "argocd.argoproj.io/secret-type"  # noqa: S105  # a label, no secret
+_MANAGED_BY: Final = {"managed-by": "argocd.argoproj.io"}
+# What the application controller puts on an application by itself; each may be followed by `/...`.
+CONTROLLER_FINALIZERS: Final = tuple(
+    f"{when}-finalizer.argocd.argoproj.io" for when in ("resources", "pre-delete", "post-delete")
+)
+# Adds one finalizer without a claim to anything else.
+_CASCADE_MANAGER: Final = "fleet-cascade"
+# Where Argo CD reads one of several fields, and one that nobody declared would win over ours.
+ALTERNATIVES: Final[tuple[tuple[tuple[str, ...], frozenset[str]], ...]] = (
+    (("spec",), frozenset(("source", "sources", "sourceHydrator"))),
+    (("spec", "destination"), frozenset(("name", "server"))),
+)
+
+_Manifests = list[Manifest]
+_Labels = Mapping[str, str]
+
+
+class Argo(ABC):
+    """One Argo CD: `connector` in messages, reached at `server`, with its objects in `namespace`."""
+
+    def __init__(self, server: str, connector: str, namespace: str) -> None:
+        """Take what it is called."""
+        self.server = server
+        self.connector = connector
+        self.namespace = namespace
+
+    @property
+    def which(self) -> str:
+        """Return what a user checks when the wrong objects are there."""
+        return f"connector `{self.connector}`"
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connections that are its own."""
+
+    @abstractmethod
+    def applications(self, labels: _Labels | None = None) -> _Manifests:
+        """Return all applications with these labels, whole, by one LIST."""
+
+    @abstractmethod
+    def application(self, name: str, project: str) -> Manifest | None:
+        """Return the application, in whatever project it is by now; None only where it does not exist."""
+
+    @abstractmethod
+    def put_application(
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        live: Manifest | None = None,
+        force: bool = False,
+        before: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Write an application and return it; fields of others stay theirs.
+
+        `live` is the object as it was looked at, which then must be that very one; without it, one is made. `force`
+        takes over fields that others have set. `before` is what was declared until now: what it holds and the manifest
+        lacks is removed.
+        """
+
+    @abstractmethod
+    def delete_application(
+        self, name: str, project: str, *, cascade: bool = True, uid: str | None = None
+    ) -> bool:
+        """Ask for an application's deletion; return False where it does not exist.
+
+        With `cascade` its objects go first, and it stays until they are gone; else they stay behind.
+        """
+
+    @abstractmethod
+    def projects(self, labels: _Labels | None = None) -> _Manifests:
+        """Return all projects with these labels."""
+
+    @abstractmethod
+    def project(self, name: str) -> Manifest | None:
+        """Return the project, None only where it does not exist."""
+
+    @abstractmethod
+    def put_project(
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        live: Manifest | None = None,
+        force: bool = False,
+        before: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Write a project and return it, as `put_application` does."""
+
+    @abstractmethod
+    def delete_project(self, name: str, *, uid: str | None = None) -> bool:
+        """Delete a project; return False where it does not exist."""
+
+    @abstractmethod
+    def clusters(self, labels: _Labels | None = None) -> _Manifests:
+        """Return all registered clusters with these labels."""
+
+    @abstractmethod
+    def cluster(self, name: str) -> Manifest | None:
+        """Return the cluster that is registered by this name, None only where none is."""
+
+    @abstractmethod
+    def put_cluster(
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        live: Manifest | None = None,
+        force: bool = False,
+        before: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Register a cluster, or change a registration, and return it, as `put_application` does."""
+
+    @abstractmethod
+    def delete_cluster(self, name: str, *, uid: str | None = None) -> bool:
+        """Remove a registration; return False where there is none.
+
+        Applications that still point there lose their finalizers and leave their objects behind.
+        """
+
+    def list(
+        self, api_version: str, kind: str, namespace: str | None = None, labels: _Labels | None = None
+    ) -> _Manifests:
+        """Return all objects of one of the three kinds."""
+        lists = {APPLICATION: self.applications, PROJECT: self.projects, CLUSTER: self.clusters}
+        return lists[kind](labels)
+
+    def get(self, ref: Ref) -> Manifest | None:
+        """Return an object, None only where it does not exist; an application by the project `default` first."""
+        if ref.kind == APPLICATION:
+            return self.application(ref.name, "default")
+        return self.project(ref.name) if ref.kind == PROJECT else self.cluster(ref.name)
+
+
+class KubernetesArgo(Argo):
+    """Argo CD by the Kubernetes API of its own cluster."""
+
+    def __init__(self, kubernetes: Kubernetes, *, connector: str, namespace: str = "argocd") -> None:
+        """Take a client of the cluster and the namespace."""
+        super().__init__(kubernetes.server, connector, namespace)
+        self._kubernetes = kubernetes
+
+    def close(self) -> None:
+        """Close nothing: the client is whoever's made it."""
+
+    def applications(self, labels: _Labels | None = None) -> _Manifests:
+        """Return all applications of the namespace with these labels."""
+        return self._kubernetes.list(API_VERSION, APPLICATION, self.namespace, labels)
+
+    def application(self, name: str, project: str) -> Manifest | None:
+        """Return the application."""
+        return self._kubernetes.get(self._ref(APPLICATION, name))
+
+    def put_application(
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        live: Manifest | None = None,
+        force: bool = False,
+        before: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Apply an application."""
+        foreign = list(undeclared_alternatives(manifest, live or {}))
+        if foreign and force:
+            # No manager of fields can remove what another one has set.
+            self._kubernetes.patch(self._ref(APPLICATION, manifest["metadata"]["name"]), _nulls(foreign))
+        return self._apply(manifest, live, force=force)
+
+    def delete_application(
+        self, name: str, project: str, *, cascade: bool = True, uid: str | None = None
+    ) -> bool:
+        """Delete an application, with the finalizer that makes it cascade or without any of Argo CD's."""
+        ref = self._ref(APPLICATION, name)
+        live = self._kubernetes.get(ref)
+        if live is None:
+            return False
+        uid = uid or live["metadata"]["uid"]
+        found = live["metadata"].get("finalizers") or []
+        deleting = live["metadata"].get("deletionTimestamp")
+        if (
+            cascade
+            and not deleting
+            and not any(_is_one_of(each, (names.ARGOCD_FINALIZER,)) for each in found)
+        ):
+            metadata = {
+                "name": name,
+                "namespace": self.namespace,
+                "uid": uid,
+                "finalizers": [names.ARGOCD_FINALIZER],
+            }
+            named = {"apiVersion": API_VERSION, "kind": APPLICATION, "metadata": metadata}
+            self._kubernetes.apply(named, manager=_CASCADE_MANAGER)
+        if cascade:
+            return self._kubernetes.delete(ref, uid=uid)
+        kept = [each for each in found if not _is_one_of(each, CONTROLLER_FINALIZERS)]
+        if kept != found:
+            self._kubernetes.patch(ref, {"metadata": {"uid": uid, "finalizers": kept}})
+        # One that was being deleted already is gone with its last finalizer.
+        self._kubernetes.delete(ref, uid=uid)
+        return True
+
+    def projects(self, labels: _Labels | None = None) -> _Manifests:
+        """Return all projects with these labels."""
+        return self._kubernetes.list(API_VERSION, PROJECT, self.namespace, labels)
+
+    def project(self, name: str) -> Manifest | None:
+        """Return the project."""
+        return self._kubernetes.get(self._ref(PROJECT, name))
+
+    def put_project(
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        live: Manifest | None = None,
+        force: bool = False,
+        before: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Apply a project."""
+        return self._apply(manifest, live, force=force)
+
+    def delete_project(self, name: str, *, uid: str | None = None) -> bool:
+        """Delete a project."""
+        return self._kubernetes.delete(self._ref(PROJECT, name), uid=uid)
+
+    def clusters(self, labels: _Labels | None = None) -> _Manifests:
+        """Return all registered clusters with these labels, with their credentials."""
+        wanted = {SECRET_TYPE_LABEL: "cluster", **(labels or {})}
+        return [
+            _cluster_of(secret) for secret in self._kubernetes.list("v1", "Secret", self.namespace, wanted)
+        ]
+
+    def cluster(self, name: str) -> Manifest | None:
+        """Return the cluster of that name; its Secret is named after its server, so that only a LIST finds it."""
+        return next((each for each in self.clusters() if each["metadata"]["name"] == name), None)
+
+    def put_cluster(
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        live: Manifest | None = None,
+        force: bool = False,
+        before: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Apply a cluster's Secret, named and annotated as Argo CD itself would, so that its API knows it.
+
+        A registration that moves to another server keeps its Secret: it is never absent and never there twice.
+        """
+        spec, metadata = manifest["spec"], manifest["metadata"]
+        data = {"name": metadata["name"], "server": spec["server"], "config": config_text(spec["config"])}
+        secret: Manifest = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": live["secret"] if live else secret_name(spec["server"]),
+                "namespace": self.namespace,
+                "labels": {**(metadata.get("labels") or {}), SECRET_TYPE_LABEL: "cluster"},
+                "annotations": {**(metadata.get("annotations") or {}), **_MANAGED_BY},
+            },
+            "type": "Opaque",
+            "data": {key: b64encode(value.encode()).decode() for key, value in data.items()},
+        }
+        if live is not None:
+            secret["metadata"]["uid"] = live["metadata"]["uid"]
+        return _cluster_of(self._kubernetes.apply(secret, force=force))
+
+    def delete_cluster(self, name: str, *, uid: str | None = None) -> bool:
+        """Delete a cluster's Secret."""
+        live = self.cluster(name)
+        if live is None:
+            return False
+        ref = Ref("v1", "Secret", self.namespace, live["secret"])
+        return self._kubernetes.delete(ref, uid=uid or live["metadata"]["uid"])
+
+    def list(
+        self, api_version: str, kind: str, namespace: str | None = None, labels: _Labels | None = None
+    ) -> _Manifests:
+        """Return all objects of a kind; applications of all namespaces where none is named and all may be seen."""
+        if kind == APPLICATION and namespace is None:
+            try:
+                return self._kubernetes.list(api_version, kind, None, labels)
+            except RemoteError as error:
+                if not error.is_forbidden:
+                    raise
+        return super().list(api_version, kind, namespace, labels)
+
+    def _apply(self, manifest: Mapping[str, Any], live: Manifest | None, *, force: bool) -> Manifest:
+        metadata = {**manifest["metadata"], "namespace": self.namespace}
+        metadata |= {"uid": live["metadata"]["uid"]} if live is not None else {}
+        return self._kubernetes.apply({**manifest, "metadata": metadata}, force=force)
+
+    def _ref(self, kind: str, name: str) -> Ref:
+        return Ref(API_VERSION, kind, self.namespace, name)
+
+
+class RestArgo(Argo):
+    """Argo CD by its own REST API. It replaces objects whole: what is not ours is read and sent back as it was."""
+
+    def __init__(self, api: ArgoCDApi, *, connector: str, namespace: str = "argocd") -> None:
+        """Take a client of the API and the namespace that Argo CD is in."""
+        super().__init__(api.server, connector, namespace)
+        self._api = api
+        self._sees_clusters = False
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
+
+    def applications(self, labels: _Labels | None = None) -> _Manifests:
+        """Return all applications with these labels that the identity may see."""
+        return [self._named(APPLICATION, each) for each in self._api.applications(selector=_selector(labels))]
+
+    def application(self, name: str, project: str) -> Manifest | None:
+        """Return the application: asked with a project, Argo CD says 404 for one that is in another, too."""
+        found = self._api.application(name, project) or self._api.application_anywhere(name)
+        return None if found is None else self._named(APPLICATION, found)
+
+    def put_application(
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        live: Manifest | None = None,
+        force: bool = False,
+        before: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Create an application, or replace it by itself with our fields in it."""
+        if live is None:
+            return self._named(APPLICATION, self._api.create_application(manifest))
+        replaced = three_way(before, manifest, live, finalizers=True)
+        _remove(replaced, undeclared_alternatives(manifest, replaced))
+        project = str((live.get("spec") or {}).get("project") or "default")
+        return self._named(APPLICATION, self._api.update_application(replaced, project=project))
+
+    def delete_application(
+        self, name: str, project: str, *, cascade: bool = True, uid: str | None = None
+    ) -> bool:
+        """Delete an application; one that took its name is left alone."""
+        live = self.application(name, project)
+        if live is None:
+            return False
+        _same(live, uid, self.server)
+        project = str((live.get("spec") or {}).get("project") or "default")
+        if not cascade:
+            self._free_of_hooks(live, project)
+        # One that was being deleted already is gone with its last finalizer.
+        return self._api.delete_application(name, project, cascade=cascade) or not cascade
+
+    def _free_of_hooks(self, live: Manifest, project: str) -> None:
+        """Take away the finalizers of hooks that would run in the cluster; the cascade's, Argo CD takes away itself."""
+        found = live["metadata"].get("finalizers") or []
+        kept = [each for each in found if not _is_one_of(each, CONTROLLER_FINALIZERS[1:])]
+        if kept == found:
+            return
+        try:
+            freed = {**live, "metadata": {**live["metadata"], "finalizers": kept}}
+            self._api.update_application(freed, project=project)
+        except RemoteError as error:
+            # Its cluster is unknown: the controller lets go of the application as it is.
+            if error.status != codes.BAD_REQUEST:
+                raise
+
+    def projects(self, labels: _Labels | None = None) -> _Manifests:
+        """Return all projects with these labels that the identity may see."""
+        found = [self._named(PROJECT, each) for each in self._api.projects()]
+        return [each for each in found if _has(each, labels)]
+
+    def project(self, name: str) -> Manifest | None:
+        """Return the project."""
+        found = self._api.project(name)
+        return None if found is None else self._named(PROJECT, found)
+
+    def put_project(
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        live: Manifest | None = None,
+        force: bool = False,
+        before: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Create a project, or replace it by itself with our fields in it."""
+        if live is None:
+            return self._named(PROJECT, self._api.create_project(manifest))
+        replaced = three_way(before, manifest, live)
+        # Argo CD refuses a project that changed since it was read.
+        replaced["metadata"]["resourceVersion"] = live["metadata"].get("resourceVersion")
+        return self._named(PROJECT, self._api.update_project(replaced))
+
+    def delete_project(self, name: str, *, uid: str | None = None) -> bool:
+        """Delete a project; Argo CD refuses while an application is in it."""
+        live = self.project(name)
+        if live is None:
+            return False
+        _same(live, uid, self.server)
+        return self._api.delete_project(name)
+
+    def clusters(self, labels: _Labels | None = None) -> _Manifests:
+        """Return all registered clusters with these labels that the identity may see, without their credentials."""
+        return [each for each in map(_shown_cluster, self._api.clusters()) if _has(each, labels)]
+
+    def cluster(self, name: str) -> Manifest | None:
+        """Return the cluster of that name.
+
+        Raises:
+            RemoteError: also where the identity may not see clusters: a list leaves out what is forbidden.
+        """
+        found = self._api.cluster(name=name)
+        if found is not None:
+            return _shown_cluster(found)
+        if not self._sees_clusters:
+            self._sees_clusters = self._api.may("clusters", "get")
+        if not self._sees_clusters:
+            raise RemoteError(
+                verb="get",
+                kind="cluster",
+                name=name,
+                system=self.server,
+                status=codes.FORBIDDEN,
+                detail="it is absent or forbidden: the account may not see all clusters",
+                help="let the account `clusters, get` in `policy.csv` of `argocd-rbac-cm`",
+            )
+        return None
+
+    def put_cluster(
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        live: Manifest | None = None,
+        force: bool = False,
+        before: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Register a cluster, or change its registration; Argo CD connects to it first.
+
+        One that moves to another server is registered there before the old registration goes.
+        """
+        if live is None:
+            return _shown_cluster(self._api.create_cluster(_sent_cluster(manifest)))
+        sent = _sent_cluster({**three_way(before, manifest, live), "spec": manifest["spec"]})
+        if live["spec"]["server"] == manifest["spec"]["server"]:
+            fields = ("name", "config", "labels", "annotations")
+            return _shown_cluster(self._api.update_cluster(sent, fields=fields))
+        made = self._api.create_cluster(sent)
+        self._api.delete_cluster(live["spec"]["server"])
+        return _shown_cluster(made)
+
+    def delete_cluster(self, name: str, *, uid: str | None = None) -> bool:
+        """Remove the registration of the cluster of that name."""
+        live = self.cluster(name)
+        return live is not None and self._api.delete_cluster(live["spec"]["server"])
+
+    def _named(self, kind: str, shown: Manifest) -> Manifest:
+        return {**shown, "apiVersion": API_VERSION, "kind": kind}
+
+
+def secret_name(server: str) -> str:
+    """Return how Argo CD names the Secret of the cluster at an address.
+
+    With a name of our own, its API would not find it, and register the same server a second time.
+    """
+    value = 0x811C9DC5
+    for byte in server.encode():
+        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
+    return f"cluster-{(urlsplit(server).hostname or '').lower()}-{value}"
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """Return how a cluster's credentials are written: equal ones are equal texts."""
+    return json.dumps(config, sort_keys=True, separators=(",", ":"))
+
+
+def three_way(
+    before: Mapping[str, Any] | None,
+    wanted: Mapping[str, Any],
+    live: Mapping[str, Any],
+    *,
+    finalizers: bool = False,
+) -> Manifest:
+    """Return a live object with the wanted fields in it, and without those that were wanted `before` and are no more.
+
+    It comes to what server-side apply does: maps are joined, lists are one value, and what is not ours stays.
+    """
+    old = before or {}
+    metadata, shown = wanted["metadata"], live.get("metadata") or {}
+    past = old.get("metadata") or {}
+    joined: Manifest = {key: metadata[key] for key in ("name", "namespace") if key in metadata}
+    for key in ("labels", "annotations"):
+        joined[key] = _join(past.get(key) or {}, metadata.get(key) or {}, shown.get(key) or {})
+    if finalizers:
+        ours, dropped = metadata.get("finalizers") or [], past.get("finalizers") or []
+        joined["finalizers"] = [
+            *ours,
+            *(each for each in shown.get("finalizers") or [] if each not in ours and each not in dropped),
+        ]
+    named = {"apiVersion": wanted["apiVersion"], "kind": wanted["kind"]}
+    spec = _join(old.get("spec") or {}, wanted.get("spec") or {}, live.get("spec") or {})
+    return {**named, "metadata": joined, "spec": spec}
+
+
+def undeclared_alternatives(
+    manifest: Mapping[str, Any], live: Mapping[str, Any]
+) -> Iterator[tuple[str, ...]]:
+    """Yield the live fields beside which Argo CD would not read the one that the manifest declares."""
+    for path, fields in ALTERNATIVES:
+        declared, shown = _at(manifest, path), _at(live, path)
+        if fields & declared.keys():
+            yield from ((*path, field) for field in sorted(fields - declared.keys()) if shown.get(field))
+
+
+def _join(before: Any, wanted: Any, live: Any) -> Any:
+    if not isinstance(wanted, Mapping) or not isinstance(live, Mapping):
+        return wanted
+    old = before if isinstance(before, Mapping) else {}
+    kept = {key: value for key, value in live.items() if key not in wanted and key not in old}
+    return {**kept, **{key: _join(old.get(key), value, live.get(key)) for key, value in wanted.items()}}
+
+
+def _remove(manifest: Manifest, paths: Iterator[tuple[str, ...]]) -> None:
+    for *parents, last in list(paths):
+        place = manifest
+        for part in parents:
+            place = place[part]
+        place.pop(last, None)
+
+
+def _nulls(paths: list[tuple[str, ...]]) -> Manifest:
+    patch: Manifest = {}
+    for *parents, last in paths:
+        place = patch
+        for part in parents:
+            place = place.setdefault(part, {})
+        place[last] = None
+    return patch
+
+
+def _at(value: Any, path: tuple[str, ...]) -> Mapping[str, Any]:
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def _is_one_of(finalizer: str, known: tuple[str, ...]) -> bool:
+    return finalizer.partition("/")[0] in known
+
+
+def _same(live: Manifest, uid: str | None, server: str) -> None:
+    """Refuse another object of the same name, as the Kubernetes API does with a precondition."""
+    found = live["metadata"].get("uid")
+    if uid is not None and found is not None and found != uid:
+        raise RemoteError(
+            verb="delete",
+            kind=live["kind"],
+            name=live["metadata"]["name"],
+            system=server,
+            status=codes.CONFLICT,
+            detail="another object has taken its name",
+        )
+
+
+def _has(manifest: Manifest, labels: _Labels | None) -> bool:
+    found = labels_of(manifest)
+    return all(found.get(key) == value for key, value in (labels or {}).items())
+
+
+def _selector(labels: _Labels | None) -> str:
+    return ",".join(f"{key}={value}" for key, value in (labels or {}).items())
+
+
+def _cluster_of(secret: Manifest) -> Manifest:
+    """Return the cluster of a Secret."""
+    data = {
+        key: b64decode(value).decode(errors="replace") for key, value in (secret.get("data") or {}).items()
+    }
+    metadata = secret["metadata"]
+    labels = {key: value for key, value in labels_of(secret).items() if key != SECRET_TYPE_LABEL}
+    annotations = {
+        key: value for key, value in (metadata.get("annotations") or {}).items() if key not in _MANAGED_BY
+    }
+    server = data.get("server", "").rstrip("/")
+    try:
+        config = json.loads(data.get("config") or "{}")
+    except ValueError:
+        config = None
+    kept = {key: metadata[key] for key in ("uid", "deletionTimestamp", "managedFields") if key in metadata}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": CLUSTER,
+        "metadata": {
+            **kept,
+            "name": data.get("name") or server,
+            "labels": labels,
+            "annotations": annotations,
+        },
+        "spec": {"server": server, "config": config},
+        "secret": metadata["name"],
+    }
+
+
+def _shown_cluster(shown: Manifest) -> Manifest:
+    """Return the cluster of the REST API's answer, whose credentials are not ours to compare."""
+    server = str(shown.get("server") or "").rstrip("/")
+    return {
+        "apiVersion": API_VERSION,
+        "kind": CLUSTER,
+        "metadata": {
+            "name": str(shown.get("name") or server),
+            "labels": shown.get("labels") or {},
+            "annotations": shown.get("annotations") or {},
+        },
+        "spec": {"server": server},
+        "connectionState": shown.get("connectionState") or {},
+    }
+
+
+def _sent_cluster(manifest: Mapping[str, Any]) -> Manifest:
+    metadata, spec = manifest["metadata"], manifest["spec"]
+    sent = {"name": metadata["name"], "server": spec["server"], "config": spec["config"]}
+    return sent | {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}

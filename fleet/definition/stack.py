@@ -1,0 +1,80 @@
+"""A stack's settings file, `stacks/Pulumi.<stack>.yaml`: which definition a stack has, and with which values.
+
+Read for the commands that need no Pulumi; Pulumi itself hands the same config to the program.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from fleet import names
+from fleet.definition.findings import Findings, suggest
+from fleet.definition.shapes import MAPPING, TEXT, wrong_type
+from fleet.definition.source import Document, parse
+from fleet.definition.text import Source, read_text
+from fleet.errors import DefinitionError, Problem, errors_of
+
+_PREFIX: Final = "Pulumi."
+_SUFFIX: Final = ".yaml"
+_DEFINITION: Final = f"{names.CONFIG_NAMESPACE}:definition"
+_VALUES: Final = f"{names.CONFIG_NAMESPACE}:values"
+
+
+def stack_config(folder: Path, stack: str) -> dict[str, Any]:
+    """Return the config of a stack as its file holds it, encrypted values included; `fleet:values` as a mapping.
+
+    Raises:
+        DefinitionError: there is no such file, or it does not hold what a stack's file holds.
+    """
+    path = folder / f"{_PREFIX}{stack}{_SUFFIX}"
+    if not path.is_file():
+        known = (file.name for file in folder.glob(f"{_PREFIX}*{_SUFFIX}"))
+        stacks = [name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for name in known]
+        message = f"there is no stack `{stack}` here, since there is no `{path}`"
+        problem = Problem("unreadable-file", message, help=suggest(stack, stacks, "name one with `--stack`"))
+        raise DefinitionError((problem,))
+    text = read_text(path, str(path))
+    if isinstance(text, Problem):
+        raise DefinitionError((text,))
+    documents, problems = parse(Source(str(path), text))
+    broken = tuple(problem for problem in errors_of(problems) if problem.code != "empty-file")
+    if broken:
+        raise DefinitionError(broken)
+    findings = Findings()
+    config = _config_in(documents[0], findings) if documents else {}
+    if findings.problems:
+        raise DefinitionError(tuple(findings.problems))
+    return config
+
+
+def _config_in(document: Document, findings: Findings) -> dict[str, Any]:
+    if not isinstance(document.data, Mapping):
+        wrong_type(findings, document, (), document.data, MAPPING)
+        return {}
+    config = document.data.get("config")
+    if config is None:
+        return {}
+    if not isinstance(config, Mapping):
+        wrong_type(findings, document, ("config",), config, MAPPING)
+        return {}
+    found = {key: value for key, value in config.items() if value is not None}
+    if not isinstance(found.get(_DEFINITION, ""), str):
+        wrong_type(findings, document, ("config", _DEFINITION), found[_DEFINITION], TEXT)
+    if _VALUES in found:
+        found[_VALUES] = _unpacked(found[_VALUES])
+        if not isinstance(found[_VALUES], Mapping):
+            wrong_type(findings, document, ("config", _VALUES), found[_VALUES], MAPPING)
+    return found
+
+
+def _unpacked(value: Any) -> Any:
+    """Return an object as Pulumi reads it: `pulumi config set` without `--path` keeps JSON as text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

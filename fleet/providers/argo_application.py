@@ -1,0 +1,118 @@
+"""ArgoApplication: an application of a tenant as Argo CD's own Application (direct delivery)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pulumi
+
+from fleet import names
+from fleet.clients.argo import CLUSTER, undeclared_alternatives
+from fleet.clients.kubernetes import Manifest, Ref
+from fleet.providers.base import Bag
+from fleet.providers.direct import DirectProvider, at, is_forced, whose
+from fleet.providers.session import Session, wait_until
+from fleet.refused import Refused
+
+SHOWN = 20
+
+
+class ArgoApplicationProvider(DirectProvider):
+    """An Application that deploys to a registered cluster, and takes its objects along when it goes.
+
+    `revision` tells the gate that it was written: minted by writes alone. `destination` is the cluster that it was
+    written for.
+    """
+
+    keys: ClassVar[tuple[str, ...]] = ("manifest", "argocd", "decommission", "owner")
+    carried: ClassVar[tuple[str, ...]] = ("mark", "revision", "destination")
+
+    def allow(self, olds: Bag, news: Bag) -> None:
+        """Refuse another cluster: Argo CD would leave everything behind in the one it came from."""
+        super().allow(olds, news)
+        written, wanted = olds.get("destination"), _destination(news)
+        if written and wanted and written != wanted:
+            raise Refused(
+                f"{whose(news)}: {self.what(news)} cannot move from cluster `{written}` to `{wanted}`: Argo CD would"
+                " leave its objects behind in the first",
+                "remove the application and add it again, as two steps; or give the other one another name",
+            )
+
+    def decode(self, bag: Bag, live: Manifest) -> Bag:
+        """Return the declared fields as they are live, and what Argo CD would read in their place."""
+        seen: Manifest = super().decode(bag, live)["manifest"]
+        for *parents, last in undeclared_alternatives(bag["manifest"], live):
+            place = seen
+            for part in parents:
+                place = place.setdefault(part, {})
+            place[last] = at(live, *parents, last)
+        # Argo CD adds finalizers of its own; ours make a deletion take the workloads along.
+        if wanted := at(bag, "manifest", "metadata", "finalizers"):
+            found = live["metadata"].get("finalizers") or []
+            seen["metadata"]["finalizers"] = [each for each in wanted if each in found]
+        return {"manifest": seen}
+
+    def outputs(self, bag: Bag, written: Manifest) -> Bag:
+        """Return the revision of the write, and where the application was sent."""
+        metadata = written["metadata"]
+        revision = f"{metadata.get('uid')}/{metadata.get('generation') or metadata.get('resourceVersion')}"
+        return {**super().outputs(bag, written), "revision": revision, "destination": _destination(bag)}
+
+    def before_delete(self, current: Session, bag: Bag, live: Manifest) -> None:
+        """Refuse where Argo CD would let go of the application's objects without a word: its cluster is unknown."""
+        name = at(live, "spec", "destination", "name")
+        if is_forced(bag) or not name or name == names.ARGOCD_IN_CLUSTER:
+            return
+        argo = self.argo(current, bag)
+        known = current.polled(argo, names.ARGOCD_API_VERSION, CLUSTER)
+        if any(each["metadata"]["name"] == name for each in known):
+            return
+        if argo.cluster(name) is None:
+            raise Refused(
+                f"{whose(bag)}: {Ref.of(live)} stays: its cluster `{name}` is not registered in Argo CD, which would"
+                " leave its objects behind",
+                "register the cluster again, or set `decommission: force` of the tenant to leave them there",
+            )
+
+    def remove(self, current: Session, bag: Bag, live: Manifest) -> None:
+        """Delete the application, with its objects unless the definition lets go of them."""
+        super().remove(current, bag, live)
+        if is_forced(bag):
+            pulumi.log.warn(_left_behind(bag, live))
+
+    def after_delete(self, current: Session, bag: Bag, live: Manifest) -> None:
+        """Wait until it is gone, within the time that all deletions of this run share.
+
+        Past it, the deletion goes on without us: the cluster's registration waits for its end.
+        """
+        argo, uid, namespace = (
+            self.argo(current, bag),
+            live["metadata"]["uid"],
+            live["metadata"].get("namespace"),
+        )
+        labels = self.narrowed(bag)
+
+        def gone() -> bool:
+            found = current.polled(argo, names.ARGOCD_API_VERSION, "Application", namespace, labels)
+            return all(each["metadata"]["uid"] != uid for each in found)
+
+        wait_until(gone, current.delete_deadline())
+
+
+def _destination(bag: Mapping[str, Any]) -> str:
+    destination = at(bag, "manifest", "spec", "destination") or {}
+    return str(destination.get("name") or destination.get("server") or "")
+
+
+def _left_behind(bag: Bag, live: Manifest) -> str:
+    """Return what a deletion without cascade leaves in the cluster."""
+    objects = [
+        f"{each.get('kind')} {each['namespace'] + '/' if each.get('namespace') else ''}{each.get('name')}"
+        for each in at(live, "status", "resources") or ()
+    ]
+    more = f" and {len(objects) - SHOWN} more" if len(objects) > SHOWN else ""
+    left = f"{', '.join(objects[:SHOWN])}{more}" if objects else "whatever it has deployed"
+    return (
+        f"{whose(bag)}: {Ref.of(live)} is deleted alone (`decommission: force`); left in the cluster: {left}"
+    )

@@ -1,0 +1,104 @@
+"""What the kinds of the direct delivery share: an Argo CD that a connector names, and changes that touch nothing live.
+
+How an Argo CD, an Akuity organization or a cluster is reached stands in the bag of every object there, since a later
+run reads and deletes by it. A change of that alone is taken note of, and nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from pulumi.dynamic import ReadResult, UpdateResult
+
+from fleet import names
+from fleet.clients.argo import Argo
+from fleet.clients.kubernetes import RemoteError
+from fleet.providers.base import Bag, ObjectProvider, declared
+from fleet.providers.home import ArgoHome, Home
+from fleet.providers.session import Session
+from fleet.refused import Refused
+
+FORCE = "force"
+
+
+class DirectProvider(ObjectProvider):
+    """An object that a connector leads to, by default one of Argo CD's."""
+
+    noted: ClassVar[tuple[str, ...]] = ("argocd", "decommission")
+    """The properties of `keys` that say how to reach or to end the object, and nothing of what it is."""
+
+    def argo(self, current: Session, bag: Bag) -> Argo:
+        """Return the Argo CD."""
+        return current.argo(bag["argocd"])
+
+    def home(self, current: Session, bag: Bag) -> Home:
+        """Return Argo CD's objects."""
+        argo = self.argo(current, bag)
+        project = str(at(bag, "manifest", "spec", "project") or "default")
+        return ArgoHome(argo, current.live_in(argo), project=project, cascade=not is_forced(bag))
+
+    def narrowed(self, bag: Bag) -> Mapping[str, str]:
+        """Return this stack's mark."""
+        return {names.OWNER_LABEL: bag.get("mark") or bag.get("owner") or ""}
+
+    def allow(self, olds: Bag, news: Bag) -> None:
+        """Refuse another connector: it would be made in one place while the other takes its workloads away."""
+        for key in ("argocd", "akuity"):
+            old, new = at(olds, key, "connector"), at(news, key, "connector")
+            if old and new and old != new:
+                raise Refused(
+                    f"{whose(news)}: {self.what(news)} cannot move from connector `{old}` to `{new}`: the one would"
+                    " delete the workloads that the other has just taken over",
+                    "remove the tenant (or the application) and add it again, as two steps",
+                )
+
+    def what(self, bag: Bag) -> str:
+        """Return what messages call the object."""
+        return str(self.ref(bag))
+
+    def read(self, id_: str, props: Bag) -> ReadResult:
+        """Return the live state; a credential that is refused may be the one of the last update."""
+        try:
+            return super().read(id_, props)
+        except RemoteError as error:
+            if error.status != HTTPStatus.UNAUTHORIZED:
+                raise
+            stale = "where it was set since the last update, add `--run-program`"
+            raise RemoteError(
+                verb=error.verb,
+                kind=error.kind,
+                name=error.name,
+                system=error.system,
+                status=error.status,
+                reason=error.reason,
+                detail=error.detail,
+                help=f"{error.help}; {stale}" if error.help else stale,
+            ) from error
+
+    def update(self, id_: str, olds: Bag, news: Bag) -> UpdateResult:
+        """Write the object again, or only take note of how it is reached and how it is to end."""
+        bag, before = declared(news), declared(olds)
+        if any(bag.get(key) != before.get(key) for key in self.keys if key not in self.noted):
+            return super().update(id_, olds, news)
+        return UpdateResult({**{key: before[key] for key in self.carried if key in before}, **bag})
+
+
+def is_forced(bag: Mapping[str, Any]) -> bool:
+    """Return whether the definition says to let go of a tenant that cannot be reached."""
+    return bag.get("decommission") == FORCE
+
+
+def whose(bag: Mapping[str, Any]) -> str:
+    """Return whose object it is, as messages begin."""
+    if tenant := bag.get("tenant"):
+        return f"tenant `{tenant}`"
+    return f"cluster `{at(bag, 'cluster', 'name')}`" if bag.get("cluster") else "the fleet"
+
+
+def at(value: Any, *path: str) -> Any:
+    """Return what is at a path, None where there is nothing."""
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

@@ -1,0 +1,219 @@
+"""What the gate sees and when it gives up: every tenant at one look, by LISTs, whatever their number.
+
+Tenants and applications of the platform are read from there; with the direct delivery, applications from each Argo CD
+and agents from each Akuity.
+
+A failure that Argo CD does not try again is final at once. Of one that it does (an error of comparison, a degraded
+application), what was there before this run may be old news: it counts once Argo CD has looked again and says the same.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from fleet import names
+from fleet.clients.kubernetes import Manifest, labels_of
+from fleet.providers.base import Bag
+from fleet.providers.session import Session
+from fleet.readiness.agents import judge_agent
+from fleet.readiness.argo import judge_argo, written_at
+from fleet.readiness.tenants import Wanted, judge
+
+# With more namespaces than this, one LIST over the whole cluster is cheaper than one for each.
+FEW_NAMESPACES: Final = 4
+# Longer than Argo CD leaves an application alone: it looks at each within three minutes.
+LASTING_S: Final = 200.0
+# How long the others may take to fail as well once one has, so that one run names them all.
+SETTLE_S: Final = 15.0
+SHOWN: Final = 20
+LINE: Final = 400
+HEAD: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something that has failed, and what tells a new report of it from the same one."""
+
+    words: str
+    final: bool
+    reported: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Why each tenant that is not ready is not, and what of it has failed, by tenant and part."""
+
+    total: int
+    waiting: Mapping[str, str]
+    failed: Mapping[tuple[str, str], Failure] = field(default_factory=dict)
+
+    @property
+    def failing(self) -> set[str]:
+        """Return the tenants of which something has failed."""
+        return {tenant for tenant, _ in self.failed}
+
+
+class Patience:
+    """Decides when waiting longer is of no use, over the looks of one run."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._old: dict[tuple[str, str], Failure] = {}
+        self._lost_at: float | None = None
+
+    def is_over(self, look: Look, now: float) -> bool:
+        """Return whether to give up after this look, taken at `now`."""
+        if self._began is None:
+            self._began, self._old = now, dict(look.failed)
+        lost = {
+            tenant
+            for (tenant, part), failure in look.failed.items()
+            if failure.final or self._old.get((tenant, part)) != failure or now - self._began >= LASTING_S
+        }
+        if not lost:
+            self._lost_at = None
+            return False
+        self._lost_at = now if self._lost_at is None else self._lost_at
+        return lost >= set(look.waiting) or now - self._lost_at >= SETTLE_S
+
+
+def report(look: Look, elapsed_s: float, *, timed_out: bool) -> str:
+    """Return the message of a gate that gave up: those that failed first, each with its own words."""
+    waiting = dict(sorted(look.waiting.items(), key=lambda item: item[0] not in look.failing))
+    lines = [f"  {tenant}: {why}" for tenant, why in list(waiting.items())[:SHOWN]]
+    lines += [f"  and {len(waiting) - SHOWN} more"] if len(waiting) > SHOWN else []
+    if timed_out:
+        head = f"{len(waiting)} of {look.total} tenants are not ready after {elapsed_s:g} s:"
+        cure = "`fleet status` shows each of them; `gate.timeout` of the Fleet is how long to wait"
+    else:
+        others = len(waiting) - len(look.failing)
+        more = f", {others} more are not ready yet" if others else ""
+        head = f"{len(look.failing)} of {look.total} tenants have failed after {elapsed_s:.0f} s{more}:"
+        cure = "`fleet status` shows each of them"
+        if any(failure.final for failure in look.failed.values()):
+            cure += (
+                "; a sync that failed is not tried again before the application changes or somebody syncs it"
+            )
+    return "\n".join([head, *lines, f"help: {cure}"])
+
+
+def look_at(current: Session, bag: Bag) -> Look:
+    """Return how the tenants of a gate's bag are.
+
+    Raises:
+        RemoteError: a LIST failed: nothing is known then.
+    """
+    now = datetime.now(UTC)
+    found = _Findings()
+    _look_at_platform(current, bag, found, now)
+    if bag.get("delivery") == "direct":
+        _look_at_applications(current, bag, found, now)
+        _look_at_agents(current, bag, found)
+    return found.look()
+
+
+class _Findings:
+    """What was found of each tenant, in the order in which the tenants are first named."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, list[str]] = {}
+        self._failed: dict[tuple[str, str], Failure] = {}
+
+    def add(
+        self, tenant: str, waiting: Iterable[str] = (), failed: Mapping[str, Failure] | None = None
+    ) -> None:
+        """Take why a tenant is not ready, and what of it has failed; a tenant that is ready counts as well."""
+        reasons = self._reasons.setdefault(tenant, [])
+        reasons[:0] = [f"{part}: {failure.words}" for part, failure in (failed or {}).items()]
+        reasons.extend(waiting)
+        self._failed |= {(tenant, part): failure for part, failure in (failed or {}).items()}
+
+    def look(self) -> Look:
+        """Return everything as one look."""
+        waiting = {tenant: line("; ".join(reasons)) for tenant, reasons in self._reasons.items() if reasons}
+        return Look(len(self._reasons), waiting, dict(self._failed))
+
+
+def _look_at_platform(current: Session, bag: Bag, found: _Findings, now: datetime) -> None:
+    tenants: Mapping[str, Iterable[str]] = bag.get("tenants") or {}
+    if not tenants:
+        return
+    # State of an older version knows no sources: it was written when the platform's word was enough.
+    required = "sources" in bag and bag.get("waitFor") != "tenants"
+    direct = bag.get("delivery") == "direct"
+    instances = _by_namespace(current, "VirtualClusterInstance", tenants)
+    applications: dict[tuple[str, str | None], list[Manifest]] = defaultdict(list)
+    listed = {} if direct else _by_namespace(current, "ArgoCDApplication", tenants)
+    for application in listed.values():
+        owner = labels_of(application).get(names.TENANT_LABEL)
+        applications[application["metadata"]["namespace"], owner].append(application)
+    several = len(tenants) > 1 and not direct
+    for namespace, wanted in tenants.items():
+        truth = Wanted(
+            sources=bag.get("sources", {}).get(namespace, {}),
+            manual=bag.get("manual", {}).get(namespace, ()),
+            required=required,
+            now=now,
+        )
+        for name in wanted:
+            state = judge(instances.get((namespace, name)), applications[namespace, name], truth)
+            failed = {
+                each.name: Failure(each.failed, each.argo.final, each.argo.reconciled_at)
+                for each in state.applications
+                if each.failed
+            }
+            told = {f"{part}: {failure.words}" for part, failure in failed.items()}
+            waiting = [words for words in state.waiting if words not in told]
+            found.add(f"{namespace}/{name}" if several else name, waiting, failed)
+
+
+def _look_at_applications(current: Session, bag: Bag, found: _Findings, now: datetime) -> None:
+    for connector, wanted in (bag.get("applications") or {}).items():
+        argo = current.argo(bag["argocd"][connector])
+        listed = argo.applications({names.OWNER_LABEL: bag["owner"]})
+        live = {each["metadata"]["name"]: each for each in listed}
+        for name, tenant in wanted.items():
+            application = live.get(name)
+            if application is None:
+                found.add(tenant, [f"{name}: Argo CD has no such application"])
+                continue
+            state = judge_argo(application, now=now, written_at=written_at(application))
+            part = labels_of(application).get(names.APPLICATION_LABEL, name)
+            if state.failed:
+                failure = Failure(state.failed, state.final, state.reconciled_at)
+                found.add(tenant, failed={part: failure})
+            else:
+                found.add(tenant, [f"{part}: {state.waiting}"] if state.waiting else ())
+
+
+def _look_at_agents(current: Session, bag: Bag, found: _Findings) -> None:
+    for connector, wanted in (bag.get("agents") or {}).items():
+        akuity = bag["akuity"][connector]
+        listed = current.akuity(akuity).clusters(current.instance(akuity))
+        clusters = {each.name: each for each in listed}
+        for name, tenant in wanted.items():
+            state = judge_agent(clusters.get(name))
+            # The agent of a control plane cluster belongs to no tenant.
+            whose = tenant or name
+            if state.failed:
+                found.add(whose, failed={"agent": Failure(state.failed, final=False)})
+            else:
+                found.add(whose, [f"agent: {state.waiting}"] if state.waiting else ())
+
+
+def _by_namespace(
+    current: Session, kind: str, tenants: Mapping[str, Iterable[str]]
+) -> dict[tuple[str, str], Manifest]:
+    spaces: list[str | None] = [None] if len(tenants) > FEW_NAMESPACES else list(tenants)
+    listed = [item for space in spaces for item in current.objects(names.PLATFORM_API_VERSION, kind, space)]
+    return {(item["metadata"]["namespace"], item["metadata"]["name"]): item for item in listed}
+
+
+def line(words: str) -> str:
+    """Return words on one line of bounded length: of many, those at the end say most, since causes come last."""
+    text = " ".join(words.split())
+    return text if len(text) <= LINE else f"{text[:HEAD]} ... {text[HEAD - LINE :]}"

@@ -1,0 +1,3 @@
+"""The mark of the stack that the tests are."""
+
+OWNER = "demo.dev"

@@ -1,0 +1,228 @@
+"""Applications of the direct delivery in a real Argo CD: where they go, how they end, and what would win over ours."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from fleet import names
+from fleet.clients.kubernetes import Kubernetes, Ref
+from fleet.providers.argo_application import ArgoApplicationProvider
+from fleet.providers.argo_project import ArgoProjectProvider
+from fleet.providers.base import Bag
+from fleet.providers.session import Refused
+from tests.contract.direct import Direct, soon
+
+pytestmark = pytest.mark.argocd
+
+PROVIDER = ArgoApplicationProvider()
+PROJECTS = ArgoProjectProvider()
+
+
+def _inputs(direct: Direct, outs: Bag) -> Bag:
+    direct.fresh()
+    return PROVIDER.read("id", outs).inputs or {}
+
+
+def _deployed(direct: Direct, bag: Bag) -> dict[str, Any] | None:
+    """Return what the chart has made in the tenant."""
+    name = bag["manifest"]["metadata"]["name"]
+    with Kubernetes.connect(str(direct.site.tenant.kubeconfig)) as tenant:
+        return tenant.get(Ref("v1", "ConfigMap", name, f"{name}-settings"))
+
+
+def _healthy(direct: Direct, bag: Bag) -> bool:
+    live = direct.argo.application(bag["manifest"]["metadata"]["name"], "default") or {}
+    status = live.get("status") or {}
+    return (status.get("sync") or {}).get("status") == "Synced" and _deployed(direct, bag) is not None
+
+
+def test_an_application_is_deployed_upgraded_and_taken_away(direct: Direct) -> None:
+    """Argo CD puts it into the tenant, follows the definition, and takes its objects along when it goes."""
+    bag = direct.application()
+    created = PROVIDER.create(copy.deepcopy(bag))
+    soon(lambda: _healthy(direct, bag))
+    changed = copy.deepcopy(bag)
+    changed["manifest"]["spec"]["source"]["targetRevision"] = "1.1.0"
+
+    direct.fresh()
+    updated = PROVIDER.update(created.id, created.outs or {}, copy.deepcopy(changed))
+    assert updated.outs is not None
+    assert updated.outs["revision"] != (created.outs or {})["revision"]
+    soon(lambda: ((_deployed(direct, bag) or {}).get("data") or {}).get("chartVersion") == "1.1.0")
+
+    # What Argo CD has written in the meantime is no drift, and no revision of ours.
+    read = PROVIDER.read(created.id, updated.outs)
+    assert read.inputs == changed
+    assert (read.outs or {})["revision"] == updated.outs["revision"]
+
+    PROVIDER.delete(created.id, updated.outs)
+    assert _deployed(direct, bag) is None
+    assert direct.argo.application(bag["manifest"]["metadata"]["name"], "default") is None
+
+
+def test_a_forced_deletion_leaves_the_objects_and_names_them(
+    direct: Direct, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The application goes at once, without its cluster; what stays there is said."""
+    bag = {**direct.application(), "decommission": "force"}
+    created = PROVIDER.create(copy.deepcopy(bag))
+    soon(lambda: _healthy(direct, bag))
+
+    PROVIDER.delete(created.id, created.outs or {})
+
+    assert direct.argo.application(bag["manifest"]["metadata"]["name"], "default") is None
+    assert _deployed(direct, bag) is not None
+    said = capfd.readouterr().err
+    name = bag["manifest"]["metadata"]["name"]
+    assert f"tenant `acme`: Application `argocd/{name}` is deleted alone" in said
+    assert f"ConfigMap {name}/{name}-settings" in said
+
+
+def test_a_forced_deletion_ends_one_that_hangs(direct: Direct) -> None:
+    """What waits for a cluster that does not answer goes as well."""
+    bag = direct.application()
+    bag["manifest"]["metadata"]["finalizers"].append("post-delete-finalizer.argocd.argoproj.io")
+    created = PROVIDER.create(copy.deepcopy(bag))
+    ref = Ref.of(bag["manifest"])
+    direct.edit(ref, {"metadata": {"annotations": {"argocd.argoproj.io/skip-reconcile": "true"}}})
+    direct.site.kubernetes.delete(ref)
+    soon(lambda: "deletionTimestamp" in (direct.site.kubernetes.get(ref) or {}).get("metadata", {}))
+
+    PROVIDER.delete(created.id, {**(created.outs or {}), "decommission": "force"})
+
+    assert direct.site.kubernetes.get(ref) is None
+
+
+def test_what_argo_cd_would_read_instead_is_drift(direct: Direct) -> None:
+    """Sources beside the source, an address beside the name: neither is declared, either would win."""
+    bag = direct.application()
+    bag["manifest"]["spec"].pop("syncPolicy")
+    created = PROVIDER.create(copy.deepcopy(bag))
+    hand = {"repoURL": "https://charts.example.com", "chart": "other", "targetRevision": "1"}
+    merge = {"sources": [hand], "destination": {"server": "https://kubernetes.default.svc", "name": None}}
+    direct.edit(Ref.of(bag["manifest"]), {"spec": merge})
+
+    soon(lambda: _inputs(direct, created.outs or {}) != bag)
+    read = PROVIDER.read(created.id, created.outs or {})
+    assert read.outs is not None
+    spec = read.outs["manifest"]["spec"]
+    assert spec["sources"] == [hand]
+    assert spec["destination"]["server"] == "https://kubernetes.default.svc"
+    updated = PROVIDER.update(created.id, read.outs, copy.deepcopy(bag))
+
+    direct.fresh()
+    assert PROVIDER.read(created.id, updated.outs or {}).inputs == bag
+    live = direct.site.kubernetes.get(Ref.of(bag["manifest"]))
+    assert live is not None
+    assert live["spec"]["destination"] == bag["manifest"]["spec"]["destination"]
+    assert "sources" not in live["spec"]
+
+
+def test_a_lost_finalizer_is_drift(direct: Direct) -> None:
+    """Without it the deletion would leave the workloads in the tenant; one that Argo CD adds is none."""
+    bag = direct.application()
+    created = PROVIDER.create(copy.deepcopy(bag))
+    hook = "post-delete-finalizer.argocd.argoproj.io/cleanup"
+    direct.edit(Ref.of(bag["manifest"]), {"metadata": {"finalizers": [hook]}})
+    soon(lambda: _inputs(direct, created.outs or {}) != bag)
+    read = PROVIDER.read(created.id, created.outs or {})
+    assert read.outs is not None
+    assert read.outs["manifest"]["metadata"]["finalizers"] == []
+
+    updated = PROVIDER.update(created.id, read.outs, copy.deepcopy(bag))
+
+    direct.fresh()
+    assert PROVIDER.read(created.id, updated.outs or {}).inputs == bag
+    live = direct.site.kubernetes.get(Ref.of(bag["manifest"]))
+    assert live is not None
+    assert sorted(live["metadata"]["finalizers"]) == sorted([hook, names.ARGOCD_FINALIZER])
+
+
+def test_one_that_lost_its_finalizer_is_still_deleted_with_its_objects(direct: Direct) -> None:
+    """The deletion cascades whatever somebody took away."""
+    bag = direct.application()
+    created = PROVIDER.create(copy.deepcopy(bag))
+    soon(lambda: _healthy(direct, bag))
+    direct.edit(Ref.of(bag["manifest"]), {"metadata": {"finalizers": None}})
+
+    PROVIDER.delete(created.id, created.outs or {})
+
+    assert _deployed(direct, bag) is None
+
+
+def test_an_application_in_another_project_is_not_gone(direct: Direct) -> None:
+    """Argo CD's API answers 404 for it where it is asked by ours; it is drift, and moved back."""
+    elsewhere = PROJECTS.create(direct.project("elsewhere"))
+    bag = direct.application()
+    bag["manifest"]["spec"].pop("syncPolicy")
+    created = PROVIDER.create(copy.deepcopy(bag))
+    edit = {"project": direct.name("elsewhere")}
+    direct.edit(Ref.of(bag["manifest"]), {"spec": edit, "metadata": {"labels": {names.OWNER_LABEL: None}}})
+
+    soon(lambda: _inputs(direct, created.outs or {}) != bag)
+    read = PROVIDER.read(created.id, created.outs or {})
+    assert read.outs is not None
+    assert read.outs["manifest"]["spec"]["project"] == direct.name("elsewhere")
+    with pytest.raises(
+        Refused, match=r"is still used after 1 s by 1 objects and stays:\n  Application `argocd/"
+    ):
+        PROJECTS.delete(elsewhere.id, elsewhere.outs or {})
+
+    updated = PROVIDER.update(created.id, read.outs, copy.deepcopy(bag))
+    direct.fresh()
+    assert PROVIDER.read(created.id, updated.outs or {}).inputs == bag
+    PROJECTS.delete(elsewhere.id, elsewhere.outs or {})
+
+
+def test_an_application_of_an_unknown_cluster_is_not_deleted(direct: Direct) -> None:
+    """Argo CD would strip its finalizers and leave its objects behind without a word."""
+    bag = direct.application()
+    created = PROVIDER.create(copy.deepcopy(bag))
+    outs = created.outs or {}
+    direct.edit(Ref.of(bag["manifest"]), {"spec": {"destination": {"name": "nowhere"}}})
+    soon(lambda: _inputs(direct, outs) != bag)
+
+    with pytest.raises(Refused, match="its cluster `nowhere` is not registered in Argo CD"):
+        PROVIDER.delete(created.id, outs)
+    assert direct.site.kubernetes.get(Ref.of(bag["manifest"])) is not None
+
+    assert created.outs is not None
+    noted = PROVIDER.update(created.id, created.outs, {**copy.deepcopy(bag), "decommission": "force"})
+    PROVIDER.delete(created.id, noted.outs or {})
+    assert direct.site.kubernetes.get(Ref.of(bag["manifest"])) is None
+
+
+def test_deletions_share_one_budget_of_waiting(direct: Direct) -> None:
+    """Past it a deletion returns once it is accepted: the registration waits for its end."""
+    bag = direct.application()
+    created = PROVIDER.create(copy.deepcopy(bag))
+    ref = Ref.of(bag["manifest"])
+    direct.edit(ref, {"metadata": {"finalizers": [names.ARGOCD_FINALIZER, "example.com/hand"]}})
+    direct.fresh(delete_budget_s=0.5)
+
+    PROVIDER.delete(created.id, created.outs or {})
+
+    live = direct.site.kubernetes.get(ref)
+    assert live is not None
+    assert live["metadata"]["deletionTimestamp"]
+
+
+@pytest.mark.parametrize("direct", ["rest"], indirect=True)
+def test_moves_that_leave_workloads_behind_are_refused(direct: Direct) -> None:
+    """Another cluster or another connector: as two steps, or not at all."""
+    bag = direct.application()
+    outs = {**bag, "mark": bag["owner"], "destination": "acme", "revision": "1/1"}
+    elsewhere = copy.deepcopy(bag)
+    elsewhere["manifest"]["spec"]["destination"]["name"] = "host-prod-loft"
+    moved = {**copy.deepcopy(bag), "argocd": {**bag["argocd"], "connector": "other"}}
+
+    with pytest.raises(Refused, match=r"cannot move from cluster `acme` to `host-prod-loft`.*\n.*two steps"):
+        PROVIDER.diff("id", outs, elsewhere)
+    with pytest.raises(Refused, match=r"cannot move from connector `argo` to `other`.*\n.*two steps"):
+        PROVIDER.diff("id", outs, moved)
+    # A hand edit of the destination is put back.
+    drifted = {**outs, "manifest": elsewhere["manifest"]}
+    assert PROVIDER.diff("id", drifted, bag).changes

@@ -1,0 +1,168 @@
+"""The gate of the direct delivery: applications from Argo CD, agents from Akuity, one LIST for each."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fleet.clients.akuity import Akuity
+from fleet.clients.kubernetes import Kubernetes, RemoteError
+from fleet.providers import session as sessions
+from fleet.providers.base import Bag
+from fleet.providers.ready import FleetReadyProvider, NotReadyError
+from tests.contract import argocd_objects as argo
+from tests.contract.akuity_site import AkuitySite, akuity_site
+from tests.contract.conftest import OWNER, Platform
+from tests.contract.faults import Proxy
+
+PROVIDER = FleetReadyProvider()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def applications_are_served(kubernetes: Kubernetes) -> None:
+    """The API server knows Argo CD's kind."""
+    argo.install(kubernetes)
+
+
+@pytest.fixture(scope="module")
+def akuity(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AkuitySite]:
+    """A running Akuity stand-in."""
+    with akuity_site(tmp_path_factory.mktemp("akuity")) as site:
+        yield site
+
+
+@pytest.fixture(autouse=True)
+def connections_are_closed(platform: Platform) -> Iterator[None]:
+    """A provider process ends with its connections; a test process goes on."""
+    yield
+    for kept in sessions.session()._kept.values():
+        if isinstance(kept.value, Akuity):
+            kept.value.close()
+
+
+def _bag(platform: Platform, *tenants: str, timeout_s: float = 0.3, **more: Any) -> Bag:
+    connection = {"connector": "main", "server": "", "namespace": platform.namespace, "kubernetes": {}}
+    return {
+        "delivery": "direct",
+        "owner": OWNER,
+        "argocd": {"main": connection},
+        "akuity": {},
+        "applications": {"main": {argo.argo_name(tenant, "redis"): tenant for tenant in tenants}},
+        "agents": {},
+        "tenants": {},
+        "digest": "abc",
+        "observed": "def",
+        "notReady": {},
+        "timeoutSeconds": timeout_s,
+        **more,
+    }
+
+
+def test_the_gate_opens_when_every_application_is_live(platform: Platform, faulty: Proxy) -> None:
+    """However many there are, a look is one LIST."""
+    tenants = [f"tenant-{number}" for number in range(5)]
+    for tenant in tenants:
+        argo.application(platform, tenant, "redis")
+
+    created = PROVIDER.create(_bag(platform, *tenants))
+
+    assert created.id == "argocd|fleet/FleetReady||fleet"
+    assert faulty.seen("GET", "applications") == 1
+    assert len(faulty.requests) == 1
+    assert PROVIDER.read(created.id, created.outs or {}).inputs == _bag(platform, *tenants)
+
+
+def test_an_application_that_is_missing_or_not_ours_is_waited_for(platform: Platform) -> None:
+    """One that carries another stack's mark is none of ours."""
+    argo.application(platform, "acme", "redis", owner="other.stack")
+
+    with pytest.raises(NotReadyError, match="acme: demo-acme-redis: Argo CD has no such application"):
+        PROVIDER.create(_bag(platform, "acme"))
+
+
+def test_what_argo_cd_saw_before_our_write_does_not_open_the_gate(platform: Platform) -> None:
+    """The state is right in every word, and older than the application's last write."""
+    ref = argo.application(platform, "acme", "redis", argo.live(reconciledAt="2026-01-01T00:00:00Z"))
+
+    with pytest.raises(NotReadyError, match="acme: redis: Argo CD has not looked since the last change"):
+        PROVIDER.create(_bag(platform, "acme"))
+    looked = threading.Timer(0.3, argo.report, (platform, ref, argo.live()))
+    looked.start()
+    PROVIDER.create(_bag(platform, "acme", timeout_s=20))
+    looked.join()
+
+
+def test_a_spec_that_was_not_compared_yet_does_not_open_the_gate(platform: Platform) -> None:
+    """The values changed under the same version, and Argo CD still speaks of those before."""
+    ref = argo.application(platform, "acme", "redis")
+    changed = {**argo.SOURCE, "helm": {"values": "replicas: 3\n"}}
+    platform.edit(ref, {"spec": {"source": changed}})
+
+    with pytest.raises(NotReadyError, match="not compared it with the wanted source yet"):
+        PROVIDER.create(_bag(platform, "acme"))
+
+
+def test_a_failure_ends_the_wait_with_argo_cds_words(platform: Platform) -> None:
+    """All have failed, so nobody is waited for."""
+    argo.application(platform, "acme", "redis", argo.failed("exceeded quota"))
+
+    with pytest.raises(
+        NotReadyError, match=r"1 of 1 tenants have failed after \d+ s:\n  acme: redis: sync Failed: exceeded"
+    ):
+        PROVIDER.create(_bag(platform, "acme", timeout_s=60))
+
+
+def test_an_agent_that_never_connected_is_named(platform: Platform, akuity: AkuitySite) -> None:
+    """With its tenant; one that is not registered at all is told apart."""
+    akuity.register("tenant-demo-acme")
+    agents = {"akuity": {"tenant-demo-acme": "acme", "tenant-demo-globex": "globex"}}
+
+    with pytest.raises(NotReadyError) as error:
+        PROVIDER.create(_bag(platform, akuity={"akuity": akuity.bag}, agents=agents, applications={}))
+
+    lines = str(error.value).splitlines()
+    assert lines[0] == "2 of 2 tenants are not ready after 0.3 s:"
+    assert lines[1] == "  acme: agent: Unknown: agent has never connected"
+    assert lines[2] == "  globex: agent: Akuity has no such cluster"
+
+
+def test_the_agent_of_a_control_plane_cluster_is_named_after_itself(
+    platform: Platform, akuity: AkuitySite
+) -> None:
+    """It belongs to no tenant, and host applications need it."""
+    agents = {"akuity": {"host-demo-loft-cluster": ""}}
+
+    with pytest.raises(NotReadyError, match="host-demo-loft-cluster: agent: Akuity has no such cluster"):
+        PROVIDER.create(_bag(platform, akuity={"akuity": akuity.bag}, agents=agents, applications={}))
+
+
+def test_a_tenant_that_the_platform_makes_must_be_ready_as_well(platform: Platform) -> None:
+    """Its applications are ours; the virtual cluster is the platform's."""
+    argo.application(platform, "acme", "redis")
+    bag = _bag(platform, "acme", tenants={platform.namespace: ["acme"]})
+
+    with pytest.raises(NotReadyError, match="acme: the platform has no such tenant"):
+        PROVIDER.create(bag)
+
+
+def test_a_list_that_fails_is_no_answer(platform: Platform, faulty: Proxy) -> None:
+    """Neither ready nor failed."""
+    argo.application(platform, "acme", "redis")
+    faulty.fail("GET", "applications", status=403, reason="Forbidden", times=99)
+
+    with pytest.raises(RemoteError, match="403"):
+        PROVIDER.create(_bag(platform, "acme", timeout_s=60))
+
+
+def test_the_api_key_is_in_no_message(platform: Platform, akuity: AkuitySite) -> None:
+    """Even where Akuity refuses it."""
+    wrong = {**akuity.bag, "apiKeySecret": {"value": "another-s3cr3t"}}
+    bag = _bag(platform, akuity={"akuity": wrong}, agents={"akuity": {"x": "acme"}}, applications={})
+
+    with pytest.raises(RemoteError, match="401") as error:
+        PROVIDER.create(bag)
+
+    assert "s3cr3t" not in str(error.value)

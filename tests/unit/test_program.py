@@ -1,0 +1,131 @@
+"""The program: what of a plan's credentials reaches the resources, and so state."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+
+from fleet import program
+from fleet.definition.fleet import Fleet
+from fleet.desired.plan import plan
+from fleet.errors import DefinitionError, format_report
+from fleet.names import Kind
+from fleet.providers.registration import fingerprint
+from tests.unit.fleets import connector, direct_fleet, fleet
+
+FOLDER = Path("stacks/test")
+CONFIG = ("argocdToken", "akuityApiKeyId", "platformKey", "farKubeconfig")
+
+Bags = dict[tuple[Kind, str], Any]
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pulumi.Config:
+    """Return a stack's config with every credential of the direct fleet, in a project with its files."""
+    (tmp_path / FOLDER / "kubeconfigs").mkdir(parents=True)
+    (tmp_path / FOLDER / "kubeconfigs" / "tenant.yaml").write_text("kubeconfig of acme\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ARGOCD_KUBECONFIG", "hunter of argocd")
+    monkeypatch.setenv("AKUITY_API_KEY_SECRET", "hunter of akuity")
+    configure(monkeypatch, {key: f"hunter of {key}" for key in CONFIG})
+    return pulumi.Config("fleet")
+
+
+def configure(monkeypatch: pytest.MonkeyPatch, values: Mapping[str, str]) -> None:
+    """Give the stack these config values, as the engine hands them to a program."""
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps({f"fleet:{key}": value for key, value in values.items()}))
+
+
+def bags_of(of: Fleet, config: pulumi.Config) -> Bags:
+    """Return the resolved inputs of every resource of a fleet."""
+
+    async def resolved() -> Bags:
+        credentials = program.resolve_credentials(of, FOLDER, config)
+        found: Bags = {}
+        for desired in plan(of).objects:
+            bag = program.bag_of(desired, "project.stack", credentials, FOLDER)
+            found[desired.key] = await pulumi.Output.from_input(bag).future()
+        return found
+
+    return asyncio.run(resolved())
+
+
+def test_credentials_of_the_direct_delivery_stay_references(config):
+    """Nothing but a plain value reaches a bag: each provider resolves the rest, and a new token touches nothing."""
+    bags = bags_of(direct_fleet(), config)
+
+    assert "hunter of" not in json.dumps(list(bags.values()))
+    registration = bags[Kind.CLUSTER_REGISTRATION, "tenant-test-lab"]
+    assert registration["argocd"]["token"] == {"config": "argocdToken"}
+    assert registration["argocd"]["kubernetes"] == {"kubeconfig": {"env": "ARGOCD_KUBECONFIG"}}
+    assert registration["access"]["token"] == {"config": "platformKey"}
+    assert registration["owner"] == "project.stack"
+    agent = bags[Kind.AKUITY_AGENT, "tenant-test-acme"]
+    assert agent["access"] == {"kubeconfig": {"file": "stacks/test/kubeconfigs/tenant.yaml"}}
+    assert agent["akuity"]["apiKeySecret"] == {"env": "AKUITY_API_KEY_SECRET"}
+    assert bags[Kind.FLEET_READY, "test"]["akuity"]["akuity-prod"]["apiKeyId"] == {"config": "akuityApiKeyId"}
+
+
+def test_plain_credential_is_a_secret(config):
+    """A kubeconfig written into the definition is in the bag, as a secret of Pulumi's."""
+
+    async def held() -> Mapping[str, Any]:
+        of = direct_fleet()
+        credentials = program.resolve_credentials(of, FOLDER, config)
+        desired = next(item for item in plan(of).objects if item.name == "tenant-test-given")
+        bag = program.bag_of(desired, "project.stack", credentials, FOLDER)
+        value = bag["access"]["kubeconfig"]["value"]
+        return {"secret": await value.is_secret(), "text": await value.future()}
+
+    assert asyncio.run(held()) == {"secret": True, "text": "hunter2"}
+
+
+def test_registration_has_a_fingerprint_of_its_access(config, monkeypatch):
+    """Another access key shows as another fingerprint, which is no secret and tells nothing."""
+    key = (Kind.CLUSTER_REGISTRATION, "tenant-test-lab")
+    before = bags_of(direct_fleet(), config)[key]
+    configure(monkeypatch, {key: f"hunter of {key}" for key in CONFIG} | {"platformKey": "another key"})
+    after = bags_of(direct_fleet(), config)[key]
+
+    assert before["fingerprint"] == fingerprint("tenant-test-lab", "hunter of platformKey")
+    assert after["fingerprint"] == fingerprint("tenant-test-lab", "another key") != before["fingerprint"]
+    assert {name: value for name, value in before.items() if name != "fingerprint"} == {
+        name: value for name, value in after.items() if name != "fingerprint"
+    }
+
+
+def test_every_reference_must_resolve(config, monkeypatch):
+    """All that are missing are reported at once, each at its place, wherever the definition has credentials."""
+    configure(monkeypatch, {})
+    monkeypatch.delenv("ARGOCD_KUBECONFIG")
+    monkeypatch.chdir(FOLDER)
+
+    with pytest.raises(DefinitionError) as caught:
+        bags_of(direct_fleet(), config)
+
+    problems = caught.value.problems
+    assert {problem.path for problem in problems} == {
+        "clusters.far.kubeconfig",
+        "connectors.akuity-prod.akuity.apiKey.id",
+        "connectors.akuity-prod.token",
+        "connectors.self-hosted.kubernetes.kubeconfig",
+        "connectors.self-hosted.token",
+        "spec.platform.accessKey",
+        "tenants.acme.kubeconfig",
+    }
+    assert {problem.code for problem in problems} == {"credential-unresolved"}
+    assert all(problem.location is not None for problem in problems)
+    assert "hunter" not in format_report(problems)
+
+
+def test_credentials_of_the_platforms_delivery_are_resolved(config):
+    """The connector's Secret needs the token itself."""
+    bags = bags_of(fleet(connectors=[connector("argocd")]), config)
+
+    assert bags[Kind.CONNECTOR, "argocd"]["data"]["token"] == "hunter of argocdToken"
