@@ -11,37 +11,40 @@ A cluster is, by either way, one shape: `metadata` with its registered name, lab
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
-from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
+from base64 import b64encode
+from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from httpx2 import codes
 
 from fleet import names
+from fleet.clients.argo_objects import (
+    API_VERSION,
+    APPLICATION,
+    CLUSTER,
+    CONTROLLER_FINALIZERS,
+    MANAGED_BY,
+    PROJECT,
+    SECRET_TYPE_LABEL,
+    as_nulls,
+    cluster_of_secret,
+    config_text,
+    is_one_of,
+    remove_paths,
+    secret_name,
+    sent_cluster,
+    shown_cluster,
+    three_way,
+    undeclared_alternatives,
+)
 from fleet.clients.argocd import ArgoCDApi
 from fleet.clients.kubernetes import Kubernetes, Manifest, Ref, RemoteError, labels_of
 
-API_VERSION: Final = names.ARGOCD_API_VERSION
-APPLICATION: Final = "Application"
-PROJECT: Final = "AppProject"
-CLUSTER: Final = "Cluster"
-
-SECRET_TYPE_LABEL: Final = "argocd.argoproj.io/secret-type"  # noqa: S105  # a label, no secret
-_MANAGED_BY: Final = {"managed-by": "argocd.argoproj.io"}
-# What the application controller puts on an application by itself; each may be followed by `/...`.
-CONTROLLER_FINALIZERS: Final = tuple(
-    f"{when}-finalizer.argocd.argoproj.io" for when in ("resources", "pre-delete", "post-delete")
-)
 # Adds one finalizer without a claim to anything else.
 _CASCADE_MANAGER: Final = "fleet-cascade"
-# Where Argo CD reads one of several fields, and one that nobody declared would win over ours.
-ALTERNATIVES: Final[tuple[tuple[tuple[str, ...], frozenset[str]], ...]] = (
-    (("spec",), frozenset(("source", "sources", "sourceHydrator"))),
-    (("spec", "destination"), frozenset(("name", "server"))),
-)
+# Argo CD's words, over REST, about an application that is sent to a cluster it does not know (yet).
+UNKNOWN_CLUSTER: Final = "there are no clusters with this name"
 
 _Manifests = list[Manifest]
 _Labels = Mapping[str, str]
@@ -192,7 +195,7 @@ class KubernetesArgo(Argo):
         foreign = list(undeclared_alternatives(manifest, live or {}))
         if foreign and force:
             # No manager of fields can remove what another one has set.
-            self._kubernetes.patch(self._ref(APPLICATION, manifest["metadata"]["name"]), _nulls(foreign))
+            self._kubernetes.patch(self._ref(APPLICATION, manifest["metadata"]["name"]), as_nulls(foreign))
         return self._apply(manifest, live, force=force)
 
     def delete_application(
@@ -206,11 +209,7 @@ class KubernetesArgo(Argo):
         uid = uid or live["metadata"]["uid"]
         found = live["metadata"].get("finalizers") or []
         deleting = live["metadata"].get("deletionTimestamp")
-        if (
-            cascade
-            and not deleting
-            and not any(_is_one_of(each, (names.ARGOCD_FINALIZER,)) for each in found)
-        ):
+        if cascade and not deleting and not any(is_one_of(each, (names.ARGOCD_FINALIZER,)) for each in found):
             metadata = {
                 "name": name,
                 "namespace": self.namespace,
@@ -221,7 +220,7 @@ class KubernetesArgo(Argo):
             self._kubernetes.apply(named, manager=_CASCADE_MANAGER)
         if cascade:
             return self._kubernetes.delete(ref, uid=uid)
-        kept = [each for each in found if not _is_one_of(each, CONTROLLER_FINALIZERS)]
+        kept = [each for each in found if not is_one_of(each, CONTROLLER_FINALIZERS)]
         if kept != found:
             self._kubernetes.patch(ref, {"metadata": {"uid": uid, "finalizers": kept}})
         # One that was being deleted already is gone with its last finalizer.
@@ -255,7 +254,8 @@ class KubernetesArgo(Argo):
         """Return all registered clusters with these labels, with their credentials."""
         wanted = {SECRET_TYPE_LABEL: "cluster", **(labels or {})}
         return [
-            _cluster_of(secret) for secret in self._kubernetes.list("v1", "Secret", self.namespace, wanted)
+            cluster_of_secret(secret)
+            for secret in self._kubernetes.list("v1", "Secret", self.namespace, wanted)
         ]
 
     def cluster(self, name: str) -> Manifest | None:
@@ -283,14 +283,14 @@ class KubernetesArgo(Argo):
                 "name": live["secret"] if live else secret_name(spec["server"]),
                 "namespace": self.namespace,
                 "labels": {**(metadata.get("labels") or {}), SECRET_TYPE_LABEL: "cluster"},
-                "annotations": {**(metadata.get("annotations") or {}), **_MANAGED_BY},
+                "annotations": {**(metadata.get("annotations") or {}), **MANAGED_BY},
             },
             "type": "Opaque",
             "data": {key: b64encode(value.encode()).decode() for key, value in data.items()},
         }
         if live is not None:
             secret["metadata"]["uid"] = live["metadata"]["uid"]
-        return _cluster_of(self._kubernetes.apply(secret, force=force))
+        return cluster_of_secret(self._kubernetes.apply(secret, force=force))
 
     def delete_cluster(self, name: str, *, uid: str | None = None) -> bool:
         """Delete a cluster's Secret."""
@@ -355,7 +355,7 @@ class RestArgo(Argo):
         if live is None:
             return self._named(APPLICATION, self._api.create_application(manifest))
         replaced = three_way(before, manifest, live, finalizers=True)
-        _remove(replaced, undeclared_alternatives(manifest, replaced))
+        remove_paths(replaced, undeclared_alternatives(manifest, replaced))
         project = str((live.get("spec") or {}).get("project") or "default")
         return self._named(APPLICATION, self._api.update_application(replaced, project=project))
 
@@ -376,7 +376,7 @@ class RestArgo(Argo):
     def _free_of_hooks(self, live: Manifest, project: str) -> None:
         """Take away the finalizers of hooks that would run in the cluster; the cascade's, Argo CD takes away itself."""
         found = live["metadata"].get("finalizers") or []
-        kept = [each for each in found if not _is_one_of(each, CONTROLLER_FINALIZERS[1:])]
+        kept = [each for each in found if not is_one_of(each, CONTROLLER_FINALIZERS[1:])]
         if kept == found:
             return
         try:
@@ -423,7 +423,7 @@ class RestArgo(Argo):
 
     def clusters(self, labels: _Labels | None = None) -> _Manifests:
         """Return all registered clusters with these labels that the identity may see, without their credentials."""
-        return [each for each in map(_shown_cluster, self._api.clusters()) if _has(each, labels)]
+        return [each for each in map(shown_cluster, self._api.clusters()) if _has(each, labels)]
 
     def cluster(self, name: str) -> Manifest | None:
         """Return the cluster of that name.
@@ -433,7 +433,7 @@ class RestArgo(Argo):
         """
         found = self._api.cluster(name=name)
         if found is not None:
-            return _shown_cluster(found)
+            return shown_cluster(found)
         if not self._sees_clusters:
             self._sees_clusters = self._api.may("clusters", "get")
         if not self._sees_clusters:
@@ -461,14 +461,14 @@ class RestArgo(Argo):
         One that moves to another server is registered there before the old registration goes.
         """
         if live is None:
-            return _shown_cluster(self._api.create_cluster(_sent_cluster(manifest)))
-        sent = _sent_cluster({**three_way(before, manifest, live), "spec": manifest["spec"]})
+            return shown_cluster(self._api.create_cluster(sent_cluster(manifest)))
+        sent = sent_cluster({**three_way(before, manifest, live), "spec": manifest["spec"]})
         if live["spec"]["server"] == manifest["spec"]["server"]:
             fields = ("name", "config", "labels", "annotations")
-            return _shown_cluster(self._api.update_cluster(sent, fields=fields))
+            return shown_cluster(self._api.update_cluster(sent, fields=fields))
         made = self._api.create_cluster(sent)
         self._api.delete_cluster(live["spec"]["server"])
-        return _shown_cluster(made)
+        return shown_cluster(made)
 
     def delete_cluster(self, name: str, *, uid: str | None = None) -> bool:
         """Remove the registration of the cluster of that name."""
@@ -477,96 +477,6 @@ class RestArgo(Argo):
 
     def _named(self, kind: str, shown: Manifest) -> Manifest:
         return {**shown, "apiVersion": API_VERSION, "kind": kind}
-
-
-def secret_name(server: str) -> str:
-    """Return how Argo CD names the Secret of the cluster at an address.
-
-    With a name of our own, its API would not find it, and register the same server a second time.
-    """
-    value = 0x811C9DC5
-    for byte in server.encode():
-        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
-    return f"cluster-{(urlsplit(server).hostname or '').lower()}-{value}"
-
-
-def config_text(config: Mapping[str, Any]) -> str:
-    """Return how a cluster's credentials are written: equal ones are equal texts."""
-    return json.dumps(config, sort_keys=True, separators=(",", ":"))
-
-
-def three_way(
-    before: Mapping[str, Any] | None,
-    wanted: Mapping[str, Any],
-    live: Mapping[str, Any],
-    *,
-    finalizers: bool = False,
-) -> Manifest:
-    """Return a live object with the wanted fields in it, and without those that were wanted `before` and are no more.
-
-    It comes to what server-side apply does: maps are joined, lists are one value, and what is not ours stays.
-    """
-    old = before or {}
-    metadata, shown = wanted["metadata"], live.get("metadata") or {}
-    past = old.get("metadata") or {}
-    joined: Manifest = {key: metadata[key] for key in ("name", "namespace") if key in metadata}
-    for key in ("labels", "annotations"):
-        joined[key] = _join(past.get(key) or {}, metadata.get(key) or {}, shown.get(key) or {})
-    if finalizers:
-        ours, dropped = metadata.get("finalizers") or [], past.get("finalizers") or []
-        joined["finalizers"] = [
-            *ours,
-            *(each for each in shown.get("finalizers") or [] if each not in ours and each not in dropped),
-        ]
-    named = {"apiVersion": wanted["apiVersion"], "kind": wanted["kind"]}
-    spec = _join(old.get("spec") or {}, wanted.get("spec") or {}, live.get("spec") or {})
-    return {**named, "metadata": joined, "spec": spec}
-
-
-def undeclared_alternatives(
-    manifest: Mapping[str, Any], live: Mapping[str, Any]
-) -> Iterator[tuple[str, ...]]:
-    """Yield the live fields beside which Argo CD would not read the one that the manifest declares."""
-    for path, fields in ALTERNATIVES:
-        declared, shown = _at(manifest, path), _at(live, path)
-        if fields & declared.keys():
-            yield from ((*path, field) for field in sorted(fields - declared.keys()) if shown.get(field))
-
-
-def _join(before: Any, wanted: Any, live: Any) -> Any:
-    if not isinstance(wanted, Mapping) or not isinstance(live, Mapping):
-        return wanted
-    old = before if isinstance(before, Mapping) else {}
-    kept = {key: value for key, value in live.items() if key not in wanted and key not in old}
-    return {**kept, **{key: _join(old.get(key), value, live.get(key)) for key, value in wanted.items()}}
-
-
-def _remove(manifest: Manifest, paths: Iterator[tuple[str, ...]]) -> None:
-    for *parents, last in list(paths):
-        place = manifest
-        for part in parents:
-            place = place[part]
-        place.pop(last, None)
-
-
-def _nulls(paths: list[tuple[str, ...]]) -> Manifest:
-    patch: Manifest = {}
-    for *parents, last in paths:
-        place = patch
-        for part in parents:
-            place = place.setdefault(part, {})
-        place[last] = None
-    return patch
-
-
-def _at(value: Any, path: tuple[str, ...]) -> Mapping[str, Any]:
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
-
-
-def _is_one_of(finalizer: str, known: tuple[str, ...]) -> bool:
-    return finalizer.partition("/")[0] in known
 
 
 def _same(live: Manifest, uid: str | None, server: str) -> None:
@@ -590,55 +500,3 @@ def _has(manifest: Manifest, labels: _Labels | None) -> bool:
 
 def _selector(labels: _Labels | None) -> str:
     return ",".join(f"{key}={value}" for key, value in (labels or {}).items())
-
-
-def _cluster_of(secret: Manifest) -> Manifest:
-    """Return the cluster of a Secret."""
-    data = {
-        key: b64decode(value).decode(errors="replace") for key, value in (secret.get("data") or {}).items()
-    }
-    metadata = secret["metadata"]
-    labels = {key: value for key, value in labels_of(secret).items() if key != SECRET_TYPE_LABEL}
-    annotations = {
-        key: value for key, value in (metadata.get("annotations") or {}).items() if key not in _MANAGED_BY
-    }
-    server = data.get("server", "").rstrip("/")
-    try:
-        config = json.loads(data.get("config") or "{}")
-    except ValueError:
-        config = None
-    kept = {key: metadata[key] for key in ("uid", "deletionTimestamp", "managedFields") if key in metadata}
-    return {
-        "apiVersion": API_VERSION,
-        "kind": CLUSTER,
-        "metadata": {
-            **kept,
-            "name": data.get("name") or server,
-            "labels": labels,
-            "annotations": annotations,
-        },
-        "spec": {"server": server, "config": config},
-        "secret": metadata["name"],
-    }
-
-
-def _shown_cluster(shown: Manifest) -> Manifest:
-    """Return the cluster of the REST API's answer, whose credentials are not ours to compare."""
-    server = str(shown.get("server") or "").rstrip("/")
-    return {
-        "apiVersion": API_VERSION,
-        "kind": CLUSTER,
-        "metadata": {
-            "name": str(shown.get("name") or server),
-            "labels": shown.get("labels") or {},
-            "annotations": shown.get("annotations") or {},
-        },
-        "spec": {"server": server},
-        "connectionState": shown.get("connectionState") or {},
-    }
-
-
-def _sent_cluster(manifest: Mapping[str, Any]) -> Manifest:
-    metadata, spec = manifest["metadata"], manifest["spec"]
-    sent = {"name": metadata["name"], "server": spec["server"], "config": spec["config"]}
-    return sent | {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}

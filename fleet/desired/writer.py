@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fleet import names
-from fleet.clients.argo import SECRET_TYPE_LABEL
+from fleet.clients.argo_objects import SECRET_TYPE_LABEL
 from fleet.clients.values import format_values
 from fleet.desired.objects import Credential, Desired, Plan, Reference, credential_mark
 from fleet.names import Kind

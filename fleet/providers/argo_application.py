@@ -8,14 +8,17 @@ from typing import Any, ClassVar
 import pulumi
 
 from fleet import names
-from fleet.clients.argo import CLUSTER, undeclared_alternatives
-from fleet.clients.kubernetes import Manifest, Ref
+from fleet.clients.argo import UNKNOWN_CLUSTER
+from fleet.clients.argo_objects import CLUSTER, undeclared_alternatives
+from fleet.clients.kubernetes import Manifest, Ref, RemoteError
 from fleet.providers.base import Bag
 from fleet.providers.direct import DirectProvider, at, is_forced, whose
 from fleet.providers.session import Session, wait_until
 from fleet.refused import Refused
 
 SHOWN = 20
+# Akuity shows a cluster in Argo CD once its agent has connected; its documentation speaks of minutes.
+CONNECT_TIMEOUT_S = 300.0
 
 
 class ArgoApplicationProvider(DirectProvider):
@@ -58,6 +61,34 @@ class ArgoApplicationProvider(DirectProvider):
         metadata = written["metadata"]
         revision = f"{metadata.get('uid')}/{metadata.get('generation') or metadata.get('resourceVersion')}"
         return {**super().outputs(bag, written), "revision": revision, "destination": _destination(bag)}
+
+    def write(
+        self, current: Session, bag: Bag, live: Manifest | None, *, force: bool, before: Bag | None = None
+    ) -> Manifest:
+        """Write the application; where Argo CD does not know its cluster yet, as soon as it does.
+
+        All applications of a cluster share one time for that.
+        """
+        written: list[Manifest] = []
+
+        def done() -> bool:
+            try:
+                written[:] = [
+                    super(ArgoApplicationProvider, self).write(current, bag, live, force=force, before=before)
+                ]
+            except RemoteError as error:
+                if UNKNOWN_CLUSTER not in error.detail:
+                    raise
+            return bool(written)
+
+        cluster = _destination(bag)
+        if done() or wait_until(done, current.deadline(f"cluster {cluster}", CONNECT_TIMEOUT_S)):
+            return written[0]
+        raise Refused(
+            f"{whose(bag)}: Argo CD does not know cluster `{cluster}` after {CONNECT_TIMEOUT_S:g} s, and takes no"
+            f" {self.what(bag)} for it",
+            "has its agent connected? `fleet status` shows the agents; run again when it has",
+        )
 
     def before_delete(self, current: Session, bag: Bag, live: Manifest) -> None:
         """Refuse where Argo CD would let go of the application's objects without a word: its cluster is unknown."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from fleet.clients import argo as argocd
+from fleet.clients import argo_objects as argocd
 from fleet.clients.akuity_clusters import AkuityClusters
 from fleet.clients.argo import Argo
 from fleet.clients.kubernetes import Kubernetes, Manifest, Ref

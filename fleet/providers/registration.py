@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from fleet import names
 from fleet.clients.access import Access
-from fleet.clients.argo import CLUSTER, config_text
+from fleet.clients.argo_objects import CLUSTER, config_text
 from fleet.clients.kubernetes import Manifest, Ref
 from fleet.providers.base import Bag
 from fleet.providers.direct import DirectProvider, at, whose

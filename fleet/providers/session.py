@@ -91,7 +91,7 @@ class Session:
         self._kubernetes = kubernetes
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._delete_budget_s = delete_budget_s
-        self._delete_deadline: float | None = None
+        self._deadlines: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -195,10 +195,12 @@ class Session:
 
     def delete_deadline(self) -> float:
         """Return when waiting for deleted tenants ends: a budget that starts with the first deletion of the run."""
+        return self.deadline("delete", self._delete_budget_s)
+
+    def deadline(self, what: str, budget_s: float) -> float:
+        """Return when waiting for one thing ends, for all who wait for it: counted from the first of them."""
         with self._lock:
-            if self._delete_deadline is None:
-                self._delete_deadline = time.monotonic() + self._delete_budget_s
-            return self._delete_deadline
+            return self._deadlines.setdefault(what, time.monotonic() + budget_s)
 
     def polled(
         self,

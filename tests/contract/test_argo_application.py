@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+import threading
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fleet import names
 from fleet.clients.kubernetes import Kubernetes, Ref
+from fleet.providers import argo_application
 from fleet.providers.argo_application import ArgoApplicationProvider
 from fleet.providers.argo_project import ArgoProjectProvider
 from fleet.providers.base import Bag
 from fleet.providers.session import Refused
-from tests.contract.direct import Direct, soon
+from tests.contract.direct import SOON_S, Direct, soon
 
 pytestmark = pytest.mark.argocd
 
@@ -193,6 +197,29 @@ def test_an_application_of_an_unknown_cluster_is_not_deleted(direct: Direct) -> 
     noted = PROVIDER.update(created.id, created.outs, {**copy.deepcopy(bag), "decommission": "force"})
     PROVIDER.delete(created.id, noted.outs or {})
     assert direct.site.kubernetes.get(Ref.of(bag["manifest"])) is None
+
+
+@pytest.mark.parametrize("direct", ["rest"], indirect=True)
+def test_an_application_waits_for_its_cluster(direct: Direct, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Argo CD's API takes none for a cluster that it does not know yet; all that wait share one time."""
+    bag = direct.application()
+    bag["manifest"]["spec"]["destination"]["name"] = "late"
+    monkeypatch.setattr(argo_application, "CONNECT_TIMEOUT_S", 0.5)
+    began = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(Refused, match=r"tenant `acme`: Argo CD does not know cluster `late` after 0.5 s"):
+            PROVIDER.create(copy.deepcopy(bag))
+    assert time.monotonic() - began < 2
+
+    direct.fresh()
+    monkeypatch.setattr(argo_application, "CONNECT_TIMEOUT_S", SOON_S)
+    address = replace(
+        direct.site.tenant.endpoint(), url=direct.site.tenant.url.replace("127.0.0.1", "localhost")
+    )
+    registered = threading.Timer(0.5, direct.site.argocd.register, ("late", address))
+    registered.start()
+    assert PROVIDER.create(copy.deepcopy(bag)).id
+    registered.join()
 
 
 def test_deletions_share_one_budget_of_waiting(direct: Direct) -> None:

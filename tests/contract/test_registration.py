@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.clients.argo import config_text, secret_name
+from fleet.clients.argo_objects import config_text, secret_name
 from fleet.clients.argocd import ArgoCDApi
 from fleet.clients.kubernetes import Ref, RemoteError
 from fleet.providers.argo_application import ArgoApplicationProvider

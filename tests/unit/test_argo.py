@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.clients.access import Access, authority_text
-from fleet.clients.argo import secret_name, three_way, undeclared_alternatives
+from fleet.clients.argo_objects import secret_name, three_way, undeclared_alternatives
 from fleet.clients.kubeconfig import open_client
 from fleet.clients.remote import Manifest, RemoteError
 
