@@ -88,7 +88,7 @@ _EDGE: Final[Mapping[int, str]] = {
     codes.UNAUTHORIZED: "Unauthenticated",
     codes.FORBIDDEN: "PermissionDenied",
     codes.NOT_FOUND: "Unimplemented",
-    codes.TOO_MANY_REQUESTS: "Unavailable",
+    codes.TOO_MANY_REQUESTS: "ResourceExhausted",
     codes.BAD_GATEWAY: "Unavailable",
     codes.SERVICE_UNAVAILABLE: "Unavailable",
     codes.GATEWAY_TIMEOUT: "Unavailable",
@@ -739,7 +739,7 @@ class Akuity:
             if len(found) > MAX_ANSWER:
                 raise self._error(call, f"the answer is larger than {MAX_ANSWER // 2**20} MiB")
             if time.monotonic() > deadline:
-                raise self._error(call, "the answer does not end in time", transient=True)
+                raise self._error(call, "the answer does not end in time", _LATER, transient=True)
         return found.decode("utf-8", "replace")
 
     def _manifests_once(self, call: _Call, query: Mapping[str, str]) -> Manifests:
@@ -790,20 +790,19 @@ class Akuity:
     def _unreachable(self, call: _Call, error: httpx2.RequestError) -> RemoteError:
         if isinstance(error, httpx2.TimeoutException):
             what = "connection" if isinstance(error, httpx2.ConnectTimeout) else "answer"
-            undone = isinstance(error, httpx2.ConnectTimeout)
-            return self._error(
-                call, f"no {what} in time", transient=True, reason="NotConnected" if undone else ""
-            )
+            reason = "NotConnected" if isinstance(error, httpx2.ConnectTimeout) else ""
+            return self._error(call, f"no {what} in time", _LATER, transient=True, reason=reason)
         for cause in _causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
                 detail = f"its certificate is refused: {cause.verify_message}"
                 return self._error(call, detail, "a self-hosted platform needs its CA certificate")
             if isinstance(cause, ConnectionRefusedError):
-                return self._error(call, "connection refused", transient=True, reason="NotConnected")
+                help_ = "is the Akuity Platform up, and this its address?"
+                return self._error(call, "connection refused", help_, transient=True, reason="NotConnected")
             if isinstance(cause, socket.gaierror):
                 detail = f"its host name does not resolve: {cause.strerror}"
                 return self._error(call, detail, "check the connector's Akuity server")
-        return self._error(call, f"the connection broke: {error}", transient=True)
+        return self._error(call, f"the connection broke: {error}", _LATER, transient=True)
 
     def _refusal(self, call: _Call, response: httpx2.Response, text: str) -> RemoteError:
         """Return the error of an answer that is no success."""
@@ -856,7 +855,12 @@ class Akuity:
         )
 
 
+_LATER: Final = "run again when the Akuity Platform answers"
 _HELP: Final[Mapping[str, str]] = {
+    "Unavailable": _LATER,
+    "Internal": _LATER,
+    "DeadlineExceeded": _LATER,
+    "ResourceExhausted": "run again in a while: the organization makes too many requests",
     "Unauthenticated": "check the connector's Akuity API key id and secret",
     "PermissionDenied": "the API key's role needs Argo CD Cluster get, create, update and delete; "
     "check the organization id as well",

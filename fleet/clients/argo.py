@@ -43,6 +43,8 @@ from fleet.clients.kubernetes import Kubernetes, Manifest, Ref, RemoteError, lab
 
 # Adds one finalizer without a claim to anything else.
 _CASCADE_MANAGER: Final = "fleet-cascade"
+# Asks for a sync, which is no change of what is declared.
+_SYNC_MANAGER: Final = "fleet-sync"
 # Argo CD's words, over REST, about an application that is sent to a cluster it does not know (yet).
 UNKNOWN_CLUSTER: Final = "there are no clusters with this name"
 
@@ -100,6 +102,10 @@ class Argo(ABC):
 
         With `cascade` its objects go first, and it stays until they are gone; else they stay behind.
         """
+
+    @abstractmethod
+    def sync_application(self, live: Manifest) -> None:
+        """Begin the sync of an application that Argo CD would begin by itself, had the last one not failed."""
 
     @abstractmethod
     def projects(self, labels: _Labels | None = None) -> _Manifests:
@@ -226,6 +232,15 @@ class KubernetesArgo(Argo):
         # One that was being deleted already is gone with its last finalizer.
         self._kubernetes.delete(ref, uid=uid)
         return True
+
+    def sync_application(self, live: Manifest) -> None:
+        """Ask for the sync as any client without Argo CD's API does, by the field `operation`."""
+        metadata, policy = live["metadata"], live["spec"].get("syncPolicy") or {}
+        sync = {"prune": _prunes(policy), "syncOptions": policy.get("syncOptions") or []}
+        operation = {"initiatedBy": {"username": names.FIELD_MANAGER}, "sync": sync}
+        operation |= {"retry": policy["retry"]} if policy.get("retry") else {}
+        change = {"metadata": {"uid": metadata["uid"]}, "operation": operation}
+        self._kubernetes.patch(self._ref(APPLICATION, metadata["name"]), change, manager=_SYNC_MANAGER)
 
     def projects(self, labels: _Labels | None = None) -> _Manifests:
         """Return all projects with these labels."""
@@ -387,6 +402,12 @@ class RestArgo(Argo):
             if error.status != codes.BAD_REQUEST:
                 raise
 
+    def sync_application(self, live: Manifest) -> None:
+        """Ask for the sync; retries and options are those of the application's spec."""
+        spec = live["spec"]
+        prune = _prunes(spec.get("syncPolicy") or {})
+        self._api.sync(live["metadata"]["name"], str(spec.get("project") or "default"), prune=prune)
+
     def projects(self, labels: _Labels | None = None) -> _Manifests:
         """Return all projects with these labels that the identity may see."""
         found = [self._named(PROJECT, each) for each in self._api.projects()]
@@ -477,6 +498,10 @@ class RestArgo(Argo):
 
     def _named(self, kind: str, shown: Manifest) -> Manifest:
         return {**shown, "apiVersion": API_VERSION, "kind": kind}
+
+
+def _prunes(policy: Mapping[str, Any]) -> bool:
+    return bool((policy.get("automated") or {}).get("prune"))
 
 
 def _same(live: Manifest, uid: str | None, server: str) -> None:

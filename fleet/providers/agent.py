@@ -256,11 +256,12 @@ def _within(current: Session, bag: Bag, verb: str, act: Callable[[Kubernetes], _
             what = "left in the cluster" if verb == "remove" else "not looked at"
             pulumi.log.warn(f"{whose(bag)} (`decommission: force`): {error.detail}; {what}: {left}")
             return None  # type: ignore[return-value]
-        unreached = error.status is None
+        if error.status is not None:
+            raise Refused(f"{whose(bag)}: cannot {verb} its Akuity agent: {error}") from error
+        # One way out in one message: that of the API server's client is the first half of this one.
+        words = str(error).partition("\nhelp: ")[0]
         raise Refused(
-            f"{whose(bag)}: cannot {verb} its Akuity agent: {error}",
+            f"{whose(bag)}: cannot {verb} its Akuity agent: {words}",
             "bring its API server back; or set `decommission: force` of the tenant, run `pulumi up --refresh=false`"
-            " once, and then remove it"
-            if unreached
-            else "",
+            " once, and then remove it",
         ) from error

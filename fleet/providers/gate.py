@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import pulumi
+
 from fleet import names
-from fleet.clients.kubernetes import Manifest, labels_of
+from fleet.clients.kubernetes import Manifest, RemoteError, labels_of
 from fleet.providers.base import Bag
 from fleet.providers.session import Session
 from fleet.readiness.agents import judge_agent
@@ -30,6 +32,7 @@ LASTING_S: Final = 200.0
 # How long the others may take to fail as well once one has, so that one run names them all.
 SETTLE_S: Final = 15.0
 SHOWN: Final = 20
+PARTS: Final = 4
 LINE: Final = 400
 HEAD: Final = 120
 
@@ -44,12 +47,25 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """A live Application whose last sync failed for good."""
+
+    tenant: str
+    connector: str
+    application: Manifest = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
-    """Why each tenant that is not ready is not, and what of it has failed, by tenant and part."""
+    """Why each tenant that is not ready is not, and what of it has failed, by tenant and part.
+
+    `stuck` is what of it this stack may have synchronised again: its own Applications.
+    """
 
     total: int
     waiting: Mapping[str, str]
     failed: Mapping[tuple[str, str], Failure] = field(default_factory=dict)
+    stuck: tuple[Stuck, ...] = ()
 
     @property
     def failing(self) -> set[str]:
@@ -94,7 +110,9 @@ def report(look: Look, elapsed_s: float, *, timed_out: bool) -> str:
         more = f", {others} more are not ready yet" if others else ""
         head = f"{len(look.failing)} of {look.total} tenants have failed after {elapsed_s:.0f} s{more}:"
         cure = "`fleet status` shows each of them"
-        if any(failure.final for failure in look.failed.values()):
+        if look.stuck:
+            cure += "; the next `up` begins a sync that failed once more"
+        elif any(failure.final for failure in look.failed.values()):
             cure += (
                 "; a sync that failed is not tried again before the application changes or somebody syncs it"
             )
@@ -116,12 +134,26 @@ def look_at(current: Session, bag: Bag) -> Look:
     return found.look()
 
 
+def sync_again(current: Session, bag: Bag, stuck: Iterable[Stuck]) -> None:
+    """Begin the syncs that Argo CD does not begin by itself, since the last one failed for good.
+
+    What was wrong may have been put right without a change of the source.
+    """
+    for each in stuck:
+        try:
+            current.argo(bag["argocd"][each.connector]).sync_application(each.application)
+        except RemoteError as error:
+            # Somebody was faster, or the identity may not: the next look says what failed.
+            pulumi.log.warn(f"{each.tenant}: {error}")
+
+
 class _Findings:
     """What was found of each tenant, in the order in which the tenants are first named."""
 
     def __init__(self) -> None:
         self._reasons: dict[str, list[str]] = {}
         self._failed: dict[tuple[str, str], Failure] = {}
+        self.stuck: list[Stuck] = []
 
     def add(
         self, tenant: str, waiting: Iterable[str] = (), failed: Mapping[str, Failure] | None = None
@@ -134,8 +166,8 @@ class _Findings:
 
     def look(self) -> Look:
         """Return everything as one look."""
-        waiting = {tenant: line("; ".join(reasons)) for tenant, reasons in self._reasons.items() if reasons}
-        return Look(len(self._reasons), waiting, dict(self._failed))
+        waiting = {tenant: _joined(reasons) for tenant, reasons in self._reasons.items() if reasons}
+        return Look(len(self._reasons), waiting, dict(self._failed), tuple(self.stuck))
 
 
 def _look_at_platform(current: Session, bag: Bag, found: _Findings, now: datetime) -> None:
@@ -186,6 +218,7 @@ def _look_at_applications(current: Session, bag: Bag, found: _Findings, now: dat
             if state.failed:
                 failure = Failure(state.failed, state.final, state.reconciled_at)
                 found.add(tenant, failed={part: failure})
+                found.stuck += [Stuck(tenant, connector, application)] if state.final else []
             else:
                 found.add(tenant, [f"{part}: {state.waiting}"] if state.waiting else ())
 
@@ -211,6 +244,12 @@ def _by_namespace(
     spaces: list[str | None] = [None] if len(tenants) > FEW_NAMESPACES else list(tenants)
     listed = [item for space in spaces for item in current.objects(names.PLATFORM_API_VERSION, kind, space)]
     return {(item["metadata"]["namespace"], item["metadata"]["name"]): item for item in listed}
+
+
+def _joined(reasons: list[str]) -> str:
+    """Return several reasons as one, each of bounded length: what is left out of one is never the next one's name."""
+    more = [f"and {len(reasons) - PARTS} more"] if len(reasons) > PARTS else []
+    return "; ".join([*map(line, reasons[:PARTS]), *more])
 
 
 def line(words: str) -> str:

@@ -10,7 +10,7 @@ from pulumi.dynamic import CreateResult, ReadResult, UpdateResult
 
 from fleet import names
 from fleet.providers.base import Bag, FleetProvider, declared
-from fleet.providers.gate import Look, Patience, look_at, report
+from fleet.providers.gate import Look, Patience, look_at, report, sync_again
 from fleet.providers.session import Session, session, wait_until
 
 
@@ -56,7 +56,10 @@ def _wait_ready(current: Session, bag: Bag) -> None:
 
     def settled() -> bool:
         nonlocal look, given_up
-        look = look_at(current, bag)
+        first, look = look is None, look_at(current, bag)
+        if first and look.stuck:
+            sync_again(current, bag, look.stuck)
+            look = look_at(current, bag)
         given_up = patience.is_over(look, time.monotonic())
         return given_up or not look.waiting
 

@@ -35,11 +35,13 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class _Kept:
-    """One thing of a session; what could not be made is tried again by the next who needs it."""
+    """One thing of a session; what could not be made is tried again by the next who comes to need it."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     made: bool = False
     value: Any = None
+    failure: Exception | None = None
+    failed_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +189,17 @@ class Session:
         key = (what, json.dumps(bag, sort_keys=True))
         with self._lock:
             kept = self._kept.setdefault(key, _Kept())
+        came = time.monotonic()
         with kept.lock:
             if not kept.made:
-                kept.value, kept.made = make(), True
+                if kept.failure is not None and kept.failed_at > came:
+                    # It failed for another thread while this one waited: trying once more would multiply the wait.
+                    raise kept.failure
+                try:
+                    kept.value, kept.made = make(), True
+                except Exception as error:
+                    kept.failure, kept.failed_at = error, time.monotonic()
+                    raise
             value: _T = kept.value
             return value
 

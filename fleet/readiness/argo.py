@@ -130,6 +130,9 @@ def _judge(
     if stale and not (errors and _since(errors.values(), written_at)):
         return _Verdict(waiting=f"Argo CD has not looked since the last change{said}")
     phase = _text(operation.get("phase"))
+    if automated and application.get("operation") and phase not in _OPEN:
+        # Whatever the last one came to, the next one has been asked for.
+        return _Verdict(waiting="its sync is about to begin")
     if automated and phase in _FAILED and _concerns(operation, sync, wanted or compared, written_at):
         return _Verdict(failed=_operation_words(operation), final=True)
     if errors:
@@ -143,8 +146,6 @@ def _judge(
         return _Verdict()
     if phase in _OPEN:
         return _Verdict(waiting=_progress_words(operation))
-    if application.get("operation"):
-        return _Verdict(waiting="its sync is about to begin")
     if sync.get("status") != SYNCED:
         return _Verdict(waiting=_sync_words(sync, status))
     return _judge_health(status, now)
@@ -303,11 +304,16 @@ def _conditions(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _errors(status: Mapping[str, Any]) -> Iterator[tuple[str, datetime | None]]:
+    begun = moment(_mapping(status.get("operationState")).get("startedAt"))
     for condition in _list(status.get("conditions")):
         kind = _text(condition.get("type"))
         if kind in ERRORS:
             message = _text(condition.get("message"))
-            yield f"{kind}{f': {message}' if message else ''}", moment(condition.get("lastTransitionTime"))
+            at = moment(condition.get("lastTransitionTime"))
+            if kind == "SyncError" and at is not None and begun is not None and at < begun:
+                # It is about a sync before the last one, and stands until Argo CD compares again.
+                continue
+            yield f"{kind}{f': {message}' if message else ''}", at
 
 
 def _since(times: Any, written_at: datetime | None) -> bool:

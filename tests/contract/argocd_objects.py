@@ -16,7 +16,7 @@ SPEC = {
     "project": "demo-tenants",
     "source": SOURCE,
     "destination": {"name": "tenant-demo-acme", "namespace": "redis"},
-    "syncPolicy": {"automated": {}},
+    "syncPolicy": {"automated": {}, "syncOptions": ["CreateNamespace=true"], "retry": {"limit": 2}},
 }
 DIGEST = source_digest(SPEC)
 

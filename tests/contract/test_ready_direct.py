@@ -107,11 +107,77 @@ def test_a_spec_that_was_not_compared_yet_does_not_open_the_gate(platform: Platf
 
 def test_a_failure_ends_the_wait_with_argo_cds_words(platform: Platform) -> None:
     """All have failed, so nobody is waited for."""
-    argo.application(platform, "acme", "redis", argo.failed("exceeded quota"))
+    out_of_sync = {**argo.live()["sync"], "status": "OutOfSync"}
+    ref = argo.application(platform, "acme", "redis", argo.live(sync=out_of_sync))
+    fails = threading.Timer(0.3, argo.report, (platform, ref, argo.failed("exceeded quota")))
+    fails.start()
 
     with pytest.raises(
         NotReadyError, match=r"1 of 1 tenants have failed after \d+ s:\n  acme: redis: sync Failed: exceeded"
     ):
+        PROVIDER.create(_bag(platform, "acme", timeout_s=60))
+    fails.join()
+
+
+def test_of_two_long_failures_each_keeps_its_name_and_its_cause(platform: Platform) -> None:
+    """Argo CD's words are long, and the cause is at their end: the one must not swallow the name of the other."""
+    out_of_sync = argo.live(sync={**argo.live()["sync"], "status": "OutOfSync"})
+    refs = {app: argo.application(platform, "acme", app, out_of_sync) for app in ("redis", "web")}
+    reports = []
+    for app, ref in refs.items():
+        words = argo.failed(f"cannot render: {'x' * 1000}: no such {app}")
+        reports.append(threading.Timer(0.3, argo.report, (platform, ref, words)))
+        reports[-1].start()
+    names_of = {argo.argo_name("acme", app): "acme" for app in refs}
+
+    with pytest.raises(NotReadyError) as error:
+        PROVIDER.create(_bag(platform, timeout_s=60, applications={"main": names_of}))
+    for each in reports:
+        each.join()
+
+    line = str(error.value).splitlines()[1]
+    for app in refs:
+        assert f"{app}: sync Failed: cannot render: xxx" in line
+        assert f"xxx: no such {app}" in line
+    assert len(line) < 1000
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_sync_that_failed_before_this_run_is_begun_again_once(platform: Platform, mended: bool) -> None:
+    """Argo CD would not, though what was wrong may be right by now; if it is not, its words end the run."""
+    ref = argo.application(platform, "acme", "redis", argo.failed("no route to host"))
+    asked: list[Any] = []
+
+    def controller() -> None:
+        while not asked:
+            operation = (platform.kubernetes.get(ref) or {}).get("operation")
+            asked.extend([operation] if operation else [])
+        status = argo.live() if mended else argo.failed("still no route")
+        platform.kubernetes.patch(
+            ref, {"operation": None, "status": status}, manager="argocd-application-controller"
+        )
+
+    thread = threading.Thread(target=controller)
+    thread.start()
+    bag = _bag(platform, "acme", timeout_s=60)
+    if mended:
+        PROVIDER.create(bag)
+    else:
+        with pytest.raises(NotReadyError, match="acme: redis: sync Failed: still no route"):
+            PROVIDER.create(bag)
+    thread.join()
+
+    sync = {"prune": False, "syncOptions": ["CreateNamespace=true"]}
+    assert asked == [{"initiatedBy": {"username": "fleet"}, "sync": sync, "retry": {"limit": 2}}]
+    assert "operation" not in (platform.kubernetes.get(ref) or {})
+
+
+def test_a_sync_that_may_not_be_begun_again_ends_with_what_failed(platform: Platform, faulty: Proxy) -> None:
+    """The identity lacks the permission: the failure is still said, and not only that."""
+    argo.application(platform, "acme", "redis", argo.failed("no route to host"))
+    faulty.fail("PATCH", "applications", status=403, reason="Forbidden")
+
+    with pytest.raises(NotReadyError, match="acme: redis: sync Failed: no route to host"):
         PROVIDER.create(_bag(platform, "acme", timeout_s=60))
 
 

@@ -142,6 +142,15 @@ WAITING_ROWS = [
     ),
     (status(operationState=operation("Terminating")), "sync is terminating", "it is being stopped"),
     (
+        status(
+            sync=sync("OutOfSync"),
+            operationState=operation("Running", startedAt=ago(5)),
+            conditions=[condition("SyncError", "Failed last sync attempt", 60)],
+        ),
+        "sync is running",
+        "the error is about the sync before",
+    ),
+    (
         status(operationState=operation("Running", retryCount=2, message="no CRD yet. Retrying")),
         "sync is running, retry 2: no CRD yet. Retrying",
         "Argo CD tries again by itself",
@@ -343,6 +352,17 @@ def test_values_given_as_an_object_count_as_they_are() -> None:
     absent = {"source": {**SOURCE, "helm": {"valuesObject": {"grafana": {}}}}}
 
     assert source_digest(off) != source_digest(absent)
+
+
+def test_a_sync_that_has_been_asked_for_is_waited_for_whatever_the_last_one_came_to() -> None:
+    """Argo CD has yet to take it up."""
+    failed = status(sync=sync("OutOfSync"), operationState=operation("Failed", message="no route to host"))
+    asked = {"spec": SPEC, "status": failed, "operation": {"sync": {}}}
+
+    state = judge_argo(asked, now=NOW)
+
+    assert (state.waiting, state.failed) == ("its sync is about to begin", "")
+    assert judge_argo({**asked, "operation": None}, now=NOW).final
 
 
 @pytest.mark.parametrize(
