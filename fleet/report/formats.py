@@ -93,11 +93,18 @@ def table_of(status: FleetStatus, by: str = BY_TENANT) -> RenderableType:
     ]
     words += [Text(problem, overflow="fold") for problem in status.problems]
     notes = [Text(f"note: {note}", style="yellow", overflow="fold") for note in notes_of(status)]
-    return Group(table, *words, *notes, Text(summary(status), style="green" if status.ready else "red"))
+    return Group(
+        *([table] if status.tenants else []),
+        *words,
+        *notes,
+        Text(summary(status), style="green" if status.ready else "red"),
+    )
 
 
 def summary(status: FleetStatus) -> str:
     """Return how many tenants are as wanted."""
+    if not status.tenants:
+        return "no tenant to show"
     ready = sum(row.ready for row in status.tenants)
     failed = sum(
         any(each.argo.failed for each in row.applications) for row in status.tenants if not row.ready

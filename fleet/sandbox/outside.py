@@ -63,7 +63,7 @@ class Outside:
         self._lock = threading.Lock()
         self._running: dict[str, Order] = {}
         self._next: dict[str, Order] = {}
-        self._registered: set[Order] = set()
+        self._registered: dict[str, Order] = {}
         self._argos: dict[Connector, Argo] = {}
         self._followers: dict[str, _Follower] = {}
         self._queue: queue.SimpleQueue[Order] = queue.SimpleQueue()
@@ -181,8 +181,10 @@ class Outside:
     def _register(self, order: Register) -> Outcome:
         endpoint = self._place(order.place).endpoint()
         if not order.connector.akuity:
-            self._argo(order.connector).register(order.name, endpoint, renew=order not in self._registered)
-            self._registered.add(order)
+            # Once, and then only when it is missing: writing it anew empties Argo CD's cache of the cluster.
+            renew = self._registered.get(order.subject) != order
+            self._argo(order.connector).register(order.name, endpoint, renew=renew)
+            self._registered[order.subject] = order
             return DONE
         akuity = self._akuity_of(order.connector)
         try:
@@ -198,7 +200,7 @@ class Outside:
         return State.DONE, "", {"hash": found}
 
     def _deregister(self, order: Deregister) -> Outcome:
-        self._registered = {each for each in self._registered if each.subject != order.subject}
+        self._registered.pop(order.subject, None)
         if not order.connector.akuity:
             self._argo(order.connector).deregister(order.name)
             return DONE

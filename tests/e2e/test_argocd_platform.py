@@ -9,8 +9,9 @@ import pytest
 
 from fleet.clients.kubernetes import Kubernetes, Ref
 from fleet.sandbox.sandbox import Sandbox
-from tests.e2e.argo import ARGO, NAMESPACE, Day, config_map, deployment, is_good, open_day, revision_of
+from tests.e2e.argo import ARGO, NAMESPACE, Day, config_map, deployment, is_good, open_day
 from tests.e2e.conftest import PLATFORM, data_of, live_objects
+from tests.e2e.transcripts import play
 
 pytestmark = [pytest.mark.e2e, pytest.mark.argocd]
 
@@ -42,8 +43,9 @@ def test_a_day_with_argo_cd_behind_the_platform(day: Day) -> None:
     project, host, kind = day.project, day.host, day.project.stack
     before, clusters_before = live_objects(host), day.clusters()
 
-    # Up from nothing: when it returns, everything is Synced and Healthy, and the objects are where they belong.
-    project.up()
+    # The README's transcript: up from nothing, then a new version by one line of a template. When `up` returns,
+    # everything is Synced and Healthy at the wanted version, and the objects are where they belong.
+    assert play(project, project.folder / EXAMPLES[kind] / "README.md") > 5
     applications = day.applications()
     assert {name for name in applications if name.startswith("acme-")} == {
         "acme-operator-ai-tenants",
@@ -58,7 +60,7 @@ def test_a_day_with_argo_cd_behind_the_platform(day: Day) -> None:
         operator = data_of(tenant.get(deployment("operator", "acme-operator-ai-tenants-operator")))
         namespaces = {each["metadata"]["name"] for each in tenant.list("v1", "Namespace")}
         assert ("akuity" in namespaces) is (kind == "akuity")
-    assert data == {"chartVersion": "1.0.0", "tenant": "acme", "tier": "premium"}
+    assert data == {"chartVersion": "1.1.0", "tenant": "acme", "tier": "premium"}
     assert operator["status"]["availableReplicas"] == 1
     # The host application is on the control plane cluster, and the tenant knows nothing of it.
     monitoring = deployment("monitoring-acme", "acme-monitoring-ai-tenants")
@@ -74,18 +76,6 @@ def test_a_day_with_argo_cd_behind_the_platform(day: Day) -> None:
         tenant.patch(settings, {"data": {"tier": "by hand"}})
         day.until(lambda: data_of(tenant.get(settings))["data"] == data, "Argo CD repairs the tenant")
 
-    # One line of the template reaches the tenant; when `up` returns, it is live there.
-    example = EXAMPLES[kind]
-    project.edit(f"{example}/templates/settings.yaml.j2", "defaultValue: 1.0.0", "defaultValue: 1.1.0")
-    assert project.changes() == {
-        ("update", "ApplicationTemplate", "settings"),
-        ("update", "Application", "acme-settings"),
-    }
-    project.up()
-    assert revision_of(day.applications()["acme-settings-ai-tenants"]) == "1.1.0"
-    with day.inside(ACME) as tenant:
-        assert data_of(tenant.get(settings))["data"]["chartVersion"] == "1.1.0"
-
     # Another key for the same account: the connector changes, no tenant does.
     if kind == "akuity":
         project.environment["FLEET_ARGOCD_TOKEN"] = day.another_key()
@@ -95,7 +85,7 @@ def test_a_day_with_argo_cd_behind_the_platform(day: Day) -> None:
         assert day.status()["ready"]
 
     # A file onboards a tenant; its removal leaves nothing of it.
-    tenants = project.folder / example / "tenants"
+    tenants = project.folder / EXAMPLES[kind] / "tenants"
     (tenants / "beta.yaml").write_text(BETA, encoding="utf-8")
     project.up()
     with day.inside("ai-tenants-beta") as tenant:

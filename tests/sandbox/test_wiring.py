@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -286,7 +286,7 @@ def test_a_connector_that_does_not_work_is_said(wired: Wired):
 
 
 def test_what_argo_cd_says_is_mirrored(wired: Wired):
-    """A chart that does not exist shows in the application's own words, and is no failure of the platform."""
+    """A missing chart is no failure of the platform, what is deleted comes back, what has no destination goes."""
     ca = b64encode(wired.argo.authority.certificate.read_bytes()).decode()
     account = wired.argo.account()
     login = wired.keys(token=None, username=account.name, password=account.password, caData=ca)
@@ -304,9 +304,18 @@ def test_what_argo_cd_says_is_mirrored(wired: Wired):
         api.request("DELETE", f"/api/v1/applications/acme-in-{wired.project}", {}, project="default")
     wired.chart(version="1.0.0")
     wired.until(APPLICATION, "acme-in", at("1.0.0"))
+
+    by_hand = {"templateRef": {"name": template}, "destination": {"virtualCluster": {"name": "acme"}}}
+    wired.put(APPLICATION, "by-hand", by_hand)
+    wired.until(APPLICATION, "by-hand", is_true("Synced"))
+    wired.tenant("acme", {})
+    found = wired.until(APPLICATION, "by-hand", lambda found: "finalizers" not in found["metadata"])
+    assert is_false("Synced", "InvalidConnector")(found)
+    assert "application" not in found["status"]
+    assert wired.argo_items("applications") == []
+    wired.until_nothing("clusters")
     wired.delete(TENANT, "acme")
     wired.until_gone(TENANT, "acme")
-    assert wired.argo_items("applications") == []
 
 
 def test_deletion_waits_for_argo_cd(wired: Wired):
@@ -330,7 +339,7 @@ def test_deletion_waits_for_argo_cd(wired: Wired):
 
 
 def test_everything_settles(wired: Wired):
-    """Once all is as it should be, only the time of Argo CD's last look is written, and seldom."""
+    """Then only the time of Argo CD's last look is written, and seldom; a dead API server is started again."""
     values = wired.argocd(wired.connector(wired.keys()), wired.application("acme-in", wired.chart()))
     wired.tenant("acme", values)
     wired.until(APPLICATION, "acme-in", good)
@@ -344,6 +353,16 @@ def test_everything_settles(wired: Wired):
 
     assert len(versions[TENANT]) == 1
     assert len(versions[APPLICATION]) <= 2
+
+    server = wired.sandbox.control_plane.tenant(f"{wired.project}-acme")
+    server.processes.stop(["kube-apiserver"])
+
+    def answers() -> bool:
+        with suppress(OSError):
+            return wired.inside("acme", wired.settings()) is not None
+        return False
+
+    assert wait_until(answers, PATIENCE_S)
     wired.delete(TENANT, "acme")
     wired.until_gone(TENANT, "acme")
 

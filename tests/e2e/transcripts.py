@@ -1,0 +1,43 @@
+"""Transcripts in Markdown, run as they stand: each command of a console block must print what stands under it."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import re
+import shlex
+from pathlib import Path
+
+from fleet.clients.kubernetes import Ref
+from tests.e2e.conftest import PLATFORM, Project
+
+KINDS = {"argocdapplicationtemplate": "ArgoCDApplicationTemplate"}
+
+
+def play(project: Project, path: Path) -> int:
+    """Run every command of a file's console blocks, and return how many; `...` stands for anything."""
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    commands = transcript(path)
+    for command, expected in commands:
+        printed = run(project, command)
+        assert doctest.OutputChecker().check_output(expected, printed, flags), (
+            f"{path.name}: $ {command}\nexpected:\n{expected}\nprinted:\n{printed}"
+        )
+    return len(commands)
+
+
+def transcript(path: Path) -> list[tuple[str, str]]:
+    """Return each command of the console blocks with what stands under it."""
+    blocks = re.findall(r"^```console\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    commands = [part for block in blocks for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
+    return [(command.partition("\n")[0], command.partition("\n")[2]) for command in commands]
+
+
+def run(project: Project, command: str) -> str:
+    """Return what a command prints; `kubectl patch` goes through our client, since kubectl need not be there."""
+    words = shlex.split(command)
+    if words[0] != "kubectl":
+        return project.run("bash", "-c", command, check=False).rpartition("\nexit code")[0]
+    kind, name, patch = words[2], words[3], words[-1]
+    project.client.patch(Ref(PLATFORM, KINDS[kind], None, name), json.loads(patch))
+    return f"{kind}.management.loft.sh/{name} patched\n"
