@@ -389,6 +389,7 @@ def test_a_gateway_is_named_in_the_error(site: Site, akuity: Akuity, instance: I
 
     assert str(error) == (
         f"cannot get Akuity cluster `acme` in {site.stand_in.url}: 502 Bad Gateway (from the gateway, not the API)"
+        "\nhelp: run again when the Akuity Platform answers"
     )
 
 
