@@ -93,6 +93,11 @@ def is_good(application: Mapping[str, Any]) -> bool:
     return (sync.get("status"), health.get("status")) == ("Synced", "Healthy")
 
 
+def revision_of(application: Mapping[str, Any]) -> str:
+    """Return the version that Argo CD has synchronised an application to."""
+    return str(application["status"]["sync"]["revision"])
+
+
 def config_map(namespace: str, name: str) -> Ref:
     """Return the reference to a ConfigMap."""
     return Ref("v1", "ConfigMap", namespace, name)
