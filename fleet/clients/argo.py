@@ -43,6 +43,8 @@ from fleet.clients.kubernetes import Kubernetes, Manifest, Ref, RemoteError, lab
 
 # Adds one finalizer without a claim to anything else.
 _CASCADE_MANAGER: Final = "fleet-cascade"
+# Argo CD's words where a Secret has the name of the one that it would write, and is that of another address.
+_UNNAMED: Final = "unable to check existing cluster details"
 # Argo CD's words, over REST, about an application that is sent to a cluster it does not know (yet).
 UNKNOWN_CLUSTER: Final = "there are no clusters with this name"
 
@@ -458,7 +460,8 @@ class RestArgo(Argo):
     ) -> Manifest:
         """Register a cluster, or change its registration; Argo CD connects to it first.
 
-        One that moves to another server is registered there before the old registration goes.
+        One that moves to another server is registered there before the old registration goes; where somebody has
+        edited the address in the very Secret that Argo CD would name after ours, only when that is out of the way.
         """
         if live is None:
             return shown_cluster(self._api.create_cluster(sent_cluster(manifest)))
@@ -466,7 +469,13 @@ class RestArgo(Argo):
         if live["spec"]["server"] == manifest["spec"]["server"]:
             fields = ("name", "config", "labels", "annotations")
             return shown_cluster(self._api.update_cluster(sent, fields=fields))
-        made = self._api.create_cluster(sent)
+        try:
+            made = self._api.create_cluster(sent)
+        except RemoteError as error:
+            if _UNNAMED not in error.detail:
+                raise
+            self._api.delete_cluster(live["spec"]["server"])
+            return shown_cluster(self._api.create_cluster(sent))
         self._api.delete_cluster(live["spec"]["server"])
         return shown_cluster(made)
 
