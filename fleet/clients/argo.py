@@ -45,6 +45,8 @@ from fleet.clients.kubernetes import Kubernetes, Manifest, Ref, RemoteError, lab
 _CASCADE_MANAGER: Final = "fleet-cascade"
 # Asks for a sync, which is no change of what is declared.
 _SYNC_MANAGER: Final = "fleet-sync"
+# Argo CD's words where a Secret has the name of the one that it would write, and is that of another address.
+_UNNAMED: Final = "unable to check existing cluster details"
 # Argo CD's words, over REST, about an application that is sent to a cluster it does not know (yet).
 UNKNOWN_CLUSTER: Final = "there are no clusters with this name"
 
@@ -479,7 +481,8 @@ class RestArgo(Argo):
     ) -> Manifest:
         """Register a cluster, or change its registration; Argo CD connects to it first.
 
-        One that moves to another server is registered there before the old registration goes.
+        One that moves to another server is registered there before the old registration goes; where somebody has
+        edited the address in the very Secret that Argo CD would name after ours, only when that is out of the way.
         """
         if live is None:
             return shown_cluster(self._api.create_cluster(sent_cluster(manifest)))
@@ -487,7 +490,13 @@ class RestArgo(Argo):
         if live["spec"]["server"] == manifest["spec"]["server"]:
             fields = ("name", "config", "labels", "annotations")
             return shown_cluster(self._api.update_cluster(sent, fields=fields))
-        made = self._api.create_cluster(sent)
+        try:
+            made = self._api.create_cluster(sent)
+        except RemoteError as error:
+            if _UNNAMED not in error.detail:
+                raise
+            self._api.delete_cluster(live["spec"]["server"])
+            return shown_cluster(self._api.create_cluster(sent))
         self._api.delete_cluster(live["spec"]["server"])
         return shown_cluster(made)
 

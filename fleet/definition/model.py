@@ -237,7 +237,7 @@ class TenantSpec(TenantSettings):
         Decommission.ORDERED,
         description="Direct delivery, when the tenant is removed: `ordered` waits until its applications, agent and "
         "registration are gone; `force` gives up what a cluster that no longer answers would hold back, and says what "
-        "it leaves behind.",
+        "it leaves behind. With `force` no `up` waits for the tenant to be ready either.",
     )
 
 

@@ -6,19 +6,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from fleet.definition.fleet import Fleet
+from fleet.definition.model import Decommission
 from fleet.desired.objects import Desired
 from fleet.desired.ready import digest, seconds, tenants_by_namespace
 from fleet.names import Kind
 
 
 def render_direct_ready(fleet: Fleet, objects: Sequence[Desired]) -> Desired:
-    """Return the gate over all other objects; with any of them its digest changes, and the gate is asked again."""
+    """Return the gate over all other objects; with any of them its digest changes, and the gate is asked again.
+
+    A tenant with `decommission: force` is given up: nobody waits for it, since its cluster may answer no more.
+    """
     argocd: dict[str, Any] = {}
     akuity: dict[str, Any] = {}
     applications: dict[str, dict[str, str]] = {}
     agents: dict[str, dict[str, str]] = {}
     for desired in objects:
         properties = desired.properties
+        if properties.get("decommission") == Decommission.FORCE.value:
+            continue
         if desired.kind is Kind.ARGO_APPLICATION:
             connector = properties["argocd"]["connector"]
             argocd[connector] = properties["argocd"]

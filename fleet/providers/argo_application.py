@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,11 +15,14 @@ from fleet.clients.kubernetes import Manifest, Ref, RemoteError
 from fleet.providers.base import Bag
 from fleet.providers.direct import DirectProvider, at, is_forced, whose
 from fleet.providers.session import Session, wait_until
+from fleet.readiness.argo import deletion_error
 from fleet.refused import Refused
 
 SHOWN = 20
 # Akuity shows a cluster in Argo CD once its agent has connected; its documentation speaks of minutes.
 CONNECT_TIMEOUT_S = 300.0
+# How long Argo CD may say that it cannot take an application's objects away before that counts as its answer.
+STUCK_S = 20.0
 
 
 class ArgoApplicationProvider(DirectProvider):
@@ -115,7 +119,8 @@ class ArgoApplicationProvider(DirectProvider):
     def after_delete(self, current: Session, bag: Bag, live: Manifest) -> None:
         """Wait until it is gone, within the time that all deletions of this run share.
 
-        Past it, the deletion goes on without us: the cluster's registration waits for its end.
+        Past it, the deletion goes on without us: the cluster's registration waits for its end. One that Argo CD cannot
+        bring to an end, since it does not reach the cluster, is refused much earlier.
         """
         argo, uid, namespace = (
             self.argo(current, bag),
@@ -123,10 +128,21 @@ class ArgoApplicationProvider(DirectProvider):
             live["metadata"].get("namespace"),
         )
         labels = self.narrowed(bag)
+        failing_at: float | None = None
 
         def gone() -> bool:
+            nonlocal failing_at
             found = current.polled(argo, names.ARGOCD_API_VERSION, "Application", namespace, labels)
-            return all(each["metadata"]["uid"] != uid for each in found)
+            left = [each for each in found if each["metadata"]["uid"] == uid]
+            words = deletion_error(left[0]) if left else ""
+            failing_at = (failing_at or time.monotonic()) if words else None
+            if failing_at is not None and time.monotonic() - failing_at >= STUCK_S:
+                raise Refused(
+                    f"{whose(bag)}: {Ref.of(live)} stays: Argo CD cannot take its objects away: {words}",
+                    "bring the cluster's API server back and run again; or put the tenant back with `decommission: force`,"
+                    " run `pulumi up --refresh=false`, and remove it then: what is in the cluster is left there",
+                )
+            return not left
 
         wait_until(gone, current.delete_deadline())
 

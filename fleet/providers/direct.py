@@ -18,6 +18,7 @@ from fleet.clients.kubernetes import RemoteError
 from fleet.providers.base import Bag, ObjectProvider, declared
 from fleet.providers.home import ArgoHome, Home
 from fleet.providers.session import Session
+from fleet.providers.usage import HOST
 from fleet.refused import Refused
 
 FORCE = "force"
@@ -86,8 +87,11 @@ class DirectProvider(ObjectProvider):
 
 
 def is_forced(bag: Mapping[str, Any]) -> bool:
-    """Return whether the definition says to let go of a tenant that cannot be reached."""
-    return bag.get("decommission") == FORCE
+    """Return whether the definition says to let go of what is in a tenant that cannot be reached.
+
+    What a tenant has on the control plane cluster is not: nothing holds that back.
+    """
+    return bag.get("decommission") == FORCE and bag.get("target") != HOST
 
 
 def whose(bag: Mapping[str, Any]) -> str:

@@ -115,7 +115,7 @@ def _judge(
     sync, operation = _mapping(status.get("sync")), _mapping(status.get("operationState"))
     errors = dict(_errors(status))
     if _mapping(application.get("metadata")).get("deletionTimestamp"):
-        words = next((said for kind, said in _conditions(status) if kind == "DeletionError"), "")
+        words = deletion_error(application)
         return _Verdict(waiting=f"being deleted{f': {words}' if words else ''}")
 
     compared = _compared(sync)
@@ -149,6 +149,12 @@ def _judge(
     if sync.get("status") != SYNCED:
         return _Verdict(waiting=_sync_words(sync, status))
     return _judge_health(status, now)
+
+
+def deletion_error(application: Mapping[str, Any]) -> str:
+    """Return why Argo CD cannot bring the deletion of an application to its end, empty where it says nothing."""
+    conditions = _conditions(_mapping(application.get("status")))
+    return next((said for kind, said in conditions if kind == "DeletionError"), "")
 
 
 def _judge_health(status: Mapping[str, Any], now: datetime) -> _Verdict:

@@ -85,6 +85,44 @@ def test_a_forced_deletion_leaves_the_objects_and_names_them(
     assert f"ConfigMap {name}/{name}-settings" in said
 
 
+def test_a_deletion_that_argo_cd_cannot_end_is_refused_with_its_words(
+    direct: Direct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster does not answer: nobody waits for the end of the time, and the application is still there."""
+    monkeypatch.setattr(argo_application, "STUCK_S", 0.5)
+    bag = direct.application()
+    created = PROVIDER.create(copy.deepcopy(bag))
+    ref = Ref.of(bag["manifest"])
+    words = {"type": "DeletionError", "message": "dial tcp: connection refused"}
+    direct.edit(
+        ref,
+        {
+            "metadata": {"annotations": {"argocd.argoproj.io/skip-reconcile": "true"}},
+            "status": {"conditions": [words]},
+        },
+    )
+    began = time.monotonic()
+
+    with pytest.raises(
+        Refused, match=r"tenant `acme`: Application .* stays: .*: dial tcp: connection refused"
+    ):
+        PROVIDER.delete(created.id, created.outs or {})
+
+    assert time.monotonic() - began < SOON_S / 2
+    assert direct.site.kubernetes.get(ref) is not None
+
+
+def test_a_host_application_of_a_tenant_that_is_given_up_takes_its_objects_along(direct: Direct) -> None:
+    """Its cluster answers: `decommission: force` is about the tenant's."""
+    bag = {**direct.application(), "target": "host", "decommission": "force"}
+    created = PROVIDER.create(copy.deepcopy(bag))
+    soon(lambda: _healthy(direct, bag))
+
+    PROVIDER.delete(created.id, created.outs or {})
+
+    assert _deployed(direct, bag) is None
+
+
 def test_a_forced_deletion_ends_one_that_hangs(direct: Direct) -> None:
     """What waits for a cluster that does not answer goes as well."""
     bag = direct.application()

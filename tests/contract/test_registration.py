@@ -145,6 +145,26 @@ def test_edited_credentials_and_address_are_drift(direct: Direct, other: Control
     assert PROVIDER.read(created.id, updated.outs or {}).inputs == bag
 
 
+def test_an_edited_address_is_put_back(direct: Direct, other: ControlPlane) -> None:
+    """By either way, though the edited Secret has the very name that Argo CD gives to our address."""
+    bag = direct.registration(other)
+    created = PROVIDER.create(copy.deepcopy(bag))
+    direct.edit(_secret(direct, bag), {"data": {"server": b64encode(b"https://127.0.0.1:1").decode()}})
+
+    def seen() -> Bag:
+        direct.fresh()
+        return PROVIDER.read(created.id, created.outs or {}).outs or {}
+
+    # Argo CD's own API follows its Secrets with a delay.
+    soon(lambda: seen()["cluster"].get("server") == "https://127.0.0.1:1")
+    PROVIDER.update(created.id, seen(), copy.deepcopy(bag))
+
+    soon(lambda: seen()["cluster"] == bag["cluster"])
+    found = [each["spec"]["server"] for each in direct.argo.clusters()]
+    assert found.count(other.url) == 1
+    assert "https://127.0.0.1:1" not in found
+
+
 def test_one_server_has_one_name_and_one_name_one_server(direct: Direct, other: ControlPlane) -> None:
     """Argo CD would take either, and then know neither."""
     bag = direct.registration(other)

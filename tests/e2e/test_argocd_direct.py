@@ -139,7 +139,9 @@ def drift_by_hand(day: Day, way: str) -> dict[tuple[str, str], tuple[str, ...]]:
         Ref(ARGO, "Application", NAMESPACE, "direct-acme-monitoring"),
         {"spec": {"source": {"targetRevision": "1.1.0"}}},
     )
-    drifted = {("ArgoApplication", "direct-acme-monitoring"): (r'targetRevision: "1\.0\.0" => "1\.1\.0"',)}
+    drifted: dict[tuple[str, str], tuple[str, ...]] = {
+        ("ArgoApplication", "direct-acme-monitoring"): (r'targetRevision: "1\.0\.0" => "1\.1\.0"',)
+    }
     if way == "akuity":
         with day.inside("acme") as tenant:
             tenant.patch(deployment("akuity", "argocd-repo-server"), {"spec": {"replicas": 3}})
