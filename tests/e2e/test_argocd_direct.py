@@ -15,6 +15,7 @@ from fleet.clients.kubernetes import Kubernetes, Ref
 from fleet.sandbox.sandbox import Sandbox
 from tests.e2e.argo import ARGO, NAMESPACE, Day, config_map, deployment, is_good, open_day, revision_of
 from tests.e2e.conftest import data_of
+from tests.e2e.transcripts import play
 
 pytestmark = [pytest.mark.e2e, pytest.mark.argocd]
 
@@ -59,7 +60,8 @@ def begun(way: str, sandbox: Sandbox, folder: Path) -> Iterator[Day]:
     """Set the example up as its README says, and for the other two ways as the reference says."""
     acme, globex = (sandbox.add_cluster(name) for name in ("acme", "globex"))
     with Kubernetes.connect(str(sandbox.kubeconfig)) as client:
-        day = open_day(sandbox, client, folder, f"direct-{way}", EXAMPLE)
+        stack = "direct" if way == "kubernetes" else f"direct-{way}"
+        day = open_day(sandbox, client, folder, stack, EXAMPLE)
         project, example = day.project, folder / EXAMPLE
         kubeconfigs = example / "kubeconfigs"
         kubeconfigs.mkdir()
@@ -168,13 +170,17 @@ def drift_by_hand(day: Day, way: str) -> dict[tuple[str, str], tuple[str, ...]]:
 
 def test_a_day_with_argo_cd_and_no_platform(day: Day) -> None:
     """Registered, deployed and healthy in clusters that exist; upgraded, repaired, decommissioned, let go of."""
-    project, host, way = day.project, day.host, day.project.stack.removeprefix("direct-")
+    project, host = day.project, day.host
+    way = project.stack.removeprefix("direct").removeprefix("-") or "kubernetes"
     kind = "AkuityAgent" if way == "akuity" else "ClusterRegistration"
     clusters_before = day.clusters()
     with day.inside("globex") as tenant:
         globex_before = objects_in(tenant)
 
     # Up from nothing: when it returns, everything is Synced and Healthy, and the objects are where they belong.
+    # The example as it stands is set up by its README's transcript.
+    if way == "kubernetes":
+        assert play(project, project.folder / EXAMPLE / "README.md") > 2
     said = project.up()
     applications = day.applications()
     assert applications.keys() == {
@@ -250,3 +256,30 @@ def test_a_day_with_argo_cd_and_no_platform(day: Day) -> None:
     with day.inside("globex") as tenant:
         assert objects_in(tenant) == globex_before
     assert day.status_code() == "0"
+
+    # A tenant whose API server is gone is not removed by itself: nobody could say what becomes of its objects.
+    day.sandbox.remove_cluster("acme")
+    acme = tenants / "acme.yaml"
+    definition = acme.read_text(encoding="utf-8")
+    acme.unlink()
+    refused = project.run("pulumi", "up", "--yes", "--non-interactive", check=False)
+    assert refused.endswith("exit code 1")
+    assert "Traceback" not in refused
+    assert "tenant `acme`" in refused
+    assert "`decommission: force`" in refused
+    assert ACME in day.clusters()
+
+    # With that word in its definition it goes, and what is left behind is said.
+    acme.write_text(definition.replace("spec:\n", "spec:\n  decommission: force\n", 1), encoding="utf-8")
+    project.run("pulumi", "up", "--yes", "--non-interactive", "--refresh=false")
+    acme.unlink()
+    said = project.up()
+    assert re.search(r"tenant `acme` \(`decommission: force`\): .*left", said), said
+    assert not [name for name in day.applications() if "acme" in name]
+    assert ACME not in day.clusters() | agents(day)
+    assert host.get(deployment("monitoring-acme", "direct-acme-monitoring")) is None
+
+    # Destroy leaves nothing but what was there before.
+    project.run("pulumi", "destroy", "--yes", "--non-interactive")
+    day.until(lambda: day.clusters() == clusters_before, "no cluster is registered")
+    assert not [name for name in day.applications() if name.startswith("direct-")]
