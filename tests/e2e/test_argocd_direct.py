@@ -274,7 +274,7 @@ def test_a_day_with_argo_cd_and_no_platform(day: Day) -> None:
     project.run("pulumi", "up", "--yes", "--non-interactive", "--refresh=false")
     acme.unlink()
     said = project.up()
-    assert re.search(r"tenant `acme` \(`decommission: force`\): .*left", said), said
+    assert re.search(r"tenant `acme`.*`decommission: force`.*left in the cluster: ", said), said
     assert not [name for name in day.applications() if "acme" in name]
     assert ACME not in day.clusters() | agents(day)
     assert host.get(deployment("monitoring-acme", "direct-acme-monitoring")) is None
