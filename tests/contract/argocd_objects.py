@@ -78,15 +78,21 @@ def application(
     return ref
 
 
+LONG_AGO = "2020-01-01T00:00:00Z"
+
+
 def argo_name(tenant: str, app: str) -> str:
     """Return the name of an application in Argo CD."""
     return names.argo_application_name("demo", tenant, app)
 
 
 def report(platform: Platform, ref: Ref, status: Mapping[str, Any]) -> None:
-    """Say of an application what Argo CD's controller would say."""
+    """Say of an application what Argo CD's controller would say; what its kind asks for besides is filled in."""
+    said = dict(status)
+    if "operationState" in said:
+        said["operationState"] = {"operation": {}, "startedAt": LONG_AGO, **said["operationState"]}
     platform.kubernetes.patch(ref, {"status": None}, manager="argocd-application-controller")
-    platform.kubernetes.patch(ref, {"status": dict(status)}, manager="argocd-application-controller")
+    platform.kubernetes.patch(ref, {"status": said}, manager="argocd-application-controller")
 
 
 def live(**more: Any) -> dict[str, Any]:

@@ -40,7 +40,11 @@ def _deployed(direct: Direct, bag: Bag) -> dict[str, Any] | None:
 def _healthy(direct: Direct, bag: Bag) -> bool:
     live = direct.argo.application(bag["manifest"]["metadata"]["name"], "default") or {}
     status = live.get("status") or {}
-    return (status.get("sync") or {}).get("status") == "Synced" and _deployed(direct, bag) is not None
+    # What is still being synchronised when it is deleted may be deployed once more.
+    done = (status.get("operationState") or {}).get("phase") == "Succeeded"
+    return (
+        done and (status.get("sync") or {}).get("status") == "Synced" and _deployed(direct, bag) is not None
+    )
 
 
 def test_an_application_is_deployed_upgraded_and_taken_away(direct: Direct) -> None:
@@ -62,6 +66,7 @@ def test_an_application_is_deployed_upgraded_and_taken_away(direct: Direct) -> N
     assert read.inputs == changed
     assert (read.outs or {})["revision"] == updated.outs["revision"]
 
+    soon(lambda: _healthy(direct, changed))
     PROVIDER.delete(created.id, updated.outs)
     assert _deployed(direct, bag) is None
     assert direct.argo.application(bag["manifest"]["metadata"]["name"], "default") is None

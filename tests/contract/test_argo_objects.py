@@ -52,8 +52,9 @@ def test_life_of_an_object(direct: Direct, other: ControlPlane, case: Case) -> N
     assert not case.provider.diff("id", outs, bag).changes
     assert created.id.startswith("argo|argoproj.io/")
 
-    direct.edit(ref, case.declared)
+    # In this order: Argo CD's own API follows with a delay, and what it shows of the one it shows of the other.
     direct.edit(ref, case.undeclared)
+    direct.edit(ref, case.declared)
     seen = _read(direct, case, outs, unlike=bag)
     assert list(differences(bag, seen)) == [case.path]
     direct.fresh()

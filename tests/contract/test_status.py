@@ -347,7 +347,8 @@ def test_a_direct_application_that_is_not_there_is_told(
     ref = argo.application(platform, "acme", "redis")
     other = {**argo.SOURCE, "targetRevision": "1.0.0"}
     platform.edit(ref, {"spec": {"source": other}})
-    argo.report(platform, ref, argo.live(sync={**argo.live()["sync"], "comparedTo": {"source": other}}))
+    compared = {**argo.live()["sync"]["comparedTo"], "source": other}
+    argo.report(platform, ref, argo.live(sync={**argo.live()["sync"], "comparedTo": compared}))
     kubeconfig = Path(faulty.kubeconfig(tmp_path)).read_text(encoding="utf-8")
 
     status = _direct_status(

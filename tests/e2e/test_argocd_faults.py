@@ -109,7 +109,7 @@ class Scene:
             (r"\bafter \d+ s\b", "after N s"),
             (r"Retrying attempt #\d+ at [^ ]+Z", "Retrying attempt #N at TIME"),
             (r", retry \d+", ", retry N"),
-            (r"(cannot list) \w+ of", r"\1 OBJECTS of"),
+            (r"(cannot list) [^:]+ in https", r"\1 OBJECTS in https"),
             (r"rpc error: .*? (?=failed exit status)", "rpc error: ... "),
         ):
             text = re.sub(pattern, word, text)
@@ -260,7 +260,7 @@ def test_direct_delivery_survives_bad_charts_and_a_lost_cluster_while_akuity_han
         hanging = pool.submit(by_akuity.refused, PREVIEW, "AkuityAgent")
 
         break_charts(scene)
-        golden(GOLDEN / "charts-direct.txt", scene.refused(UP, gate))
+        golden(GOLDEN / "charts-direct.txt", broken_charts(scene, gate))
         mend_charts(scene)
         scene.converge()
 
@@ -293,7 +293,7 @@ def test_platform_delivery_tells_what_the_platform_meets(by_platform: Scene, gol
     scene.converge()
 
     break_charts(scene)
-    golden(GOLDEN / "charts-platform.txt", scene.refused(UP, gate))
+    golden(GOLDEN / "charts-platform.txt", broken_charts(scene, gate))
     mend_charts(scene)
     scene.patience(BRIEF_S)
     with scene.without_argo_cd():
@@ -313,6 +313,15 @@ def break_charts(scene: Scene) -> None:
     """Ask for a version that one chart does not have, and for values that another one does not render with."""
     scene.edit("templates/monitoring.yaml.j2", "defaultValue: 1.0.0", "defaultValue: 9.9.9")
     scene.edit("templates/settings.yaml.j2", " data:\n", " fail: no quota\n            data:\n")
+
+
+def broken_charts(scene: Scene, gate: str) -> str:
+    """Return what the gate says of the broken charts, of both.
+
+    It waits a little for others once something has failed; on a busy machine the second one may take longer to fail.
+    """
+    text = scene.refused(UP, gate)
+    return text if "settings: " in text and "monitoring: " in text else scene.refused(UP, gate)
 
 
 def mend_charts(scene: Scene) -> None:
