@@ -148,7 +148,10 @@ def sync_again(current: Session, bag: Bag, stuck: Iterable[Stuck]) -> None:
 
 
 class _Findings:
-    """What was found of each tenant, in the order in which the tenants are first named."""
+    """What was found of each tenant, in the order in which the tenants are first named.
+
+    That is by name: Pulumi carries maps in no order, and a message must not change when nothing else does.
+    """
 
     def __init__(self) -> None:
         self._reasons: dict[str, list[str]] = {}
@@ -184,7 +187,7 @@ def _look_at_platform(current: Session, bag: Bag, found: _Findings, now: datetim
         owner = labels_of(application).get(names.TENANT_LABEL)
         applications[application["metadata"]["namespace"], owner].append(application)
     several = len(tenants) > 1 and not direct
-    for namespace, wanted in tenants.items():
+    for namespace, wanted in sorted(tenants.items()):
         truth = Wanted(
             sources=bag.get("sources", {}).get(namespace, {}),
             manual=bag.get("manual", {}).get(namespace, ()),
@@ -204,11 +207,11 @@ def _look_at_platform(current: Session, bag: Bag, found: _Findings, now: datetim
 
 
 def _look_at_applications(current: Session, bag: Bag, found: _Findings, now: datetime) -> None:
-    for connector, wanted in (bag.get("applications") or {}).items():
+    for connector, wanted in sorted((bag.get("applications") or {}).items()):
         argo = current.argo(bag["argocd"][connector])
         listed = argo.applications({names.OWNER_LABEL: bag["owner"]})
         live = {each["metadata"]["name"]: each for each in listed}
-        for name, tenant in wanted.items():
+        for name, tenant in sorted(wanted.items()):
             application = live.get(name)
             if application is None:
                 found.add(tenant, [f"{name}: Argo CD has no such application"])
@@ -224,11 +227,11 @@ def _look_at_applications(current: Session, bag: Bag, found: _Findings, now: dat
 
 
 def _look_at_agents(current: Session, bag: Bag, found: _Findings) -> None:
-    for connector, wanted in (bag.get("agents") or {}).items():
+    for connector, wanted in sorted((bag.get("agents") or {}).items()):
         akuity = bag["akuity"][connector]
         listed = current.akuity(akuity).clusters(current.instance(akuity))
         clusters = {each.name: each for each in listed}
-        for name, tenant in wanted.items():
+        for name, tenant in sorted(wanted.items()):
             state = judge_agent(clusters.get(name))
             # The agent of a control plane cluster belongs to no tenant.
             whose = tenant or name

@@ -142,6 +142,18 @@ def test_of_two_long_failures_each_keeps_its_name_and_its_cause(platform: Platfo
     assert len(line) < 1000
 
 
+def test_the_order_of_the_applications_never_changes_what_is_not_ready(platform: Platform) -> None:
+    """Pulumi carries the names in no order."""
+    names_of = [argo.argo_name("acme", app) for app in ("redis", "web")]
+    seen = [
+        (PROVIDER.read("id", _bag(platform, applications={"main": dict.fromkeys(order, "acme")})).outs or {})
+        for order in (names_of, names_of[::-1])
+    ]
+
+    assert "redis" in seen[0]["notReady"]["acme"]
+    assert seen[0]["notReady"] == seen[1]["notReady"]
+
+
 @pytest.mark.parametrize("mended", [True, False])
 def test_a_sync_that_failed_before_this_run_is_begun_again_once(platform: Platform, mended: bool) -> None:
     """Argo CD would not, though what was wrong may be right by now; if it is not, its words end the run."""
