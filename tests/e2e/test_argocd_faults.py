@@ -109,7 +109,7 @@ class Scene:
             (r"\bafter \d+ s\b", "after N s"),
             (r"Retrying attempt #\d+ at [^ ]+Z", "Retrying attempt #N at TIME"),
             (r", retry \d+", ", retry N"),
-            (r"(cannot list) [^:]+ in https", r"\1 OBJECTS in https"),
+            (r"(agent: cannot list) [^:]+ in https", r"\1 OBJECTS in https"),
             (r"rpc error: .*? (?=failed exit status)", "rpc error: ... "),
         ):
             text = re.sub(pattern, word, text)
