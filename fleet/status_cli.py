@@ -6,7 +6,6 @@ What the view holds is `report`'s business; the options are declared in `cli`.
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -17,6 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from fleet.clients.kubernetes import RemoteError
+from fleet.engine import ask
 from fleet.refused import Refused
 from fleet.report.formats import csv_of, lines_of, markdown_of, name_of, summary, table_of
 from fleet.report.rows import Choice, FleetStatus
@@ -27,7 +27,6 @@ DIFFERS: Final = 2
 
 # Wide enough for any row: only a terminal has an edge that a table must not run over.
 _NO_EDGE: Final = 500
-_PULUMI_S: Final = 60.0
 
 
 class StatusFormat(StrEnum):
@@ -196,22 +195,13 @@ class StackConfig:
 
 
 def _read_config(stack: str) -> dict[str, Any]:
-    command = ["pulumi", "config", "--show-secrets", "--json", "--non-interactive", "--stack", stack]
     cure = (
         f"it must be able to read the config of stack `{stack}`, with its passphrase or key, from this folder"
     )
+    what = "`pulumi config` cannot be asked for credentials"
+    text = ask("config", "--show-secrets", "--json", "--stack", stack, what=what, cure=cure)
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_PULUMI_S, check=False, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"no answer within {_PULUMI_S:g} s"
-        raise Refused(f"`pulumi config` cannot be asked for credentials: {reason}", cure) from None
-    if done.returncode:
-        words = " ".join(done.stderr.split()).removeprefix("error: ")
-        raise Refused(f"`pulumi config` cannot be asked for credentials: {words}", cure)
-    try:
-        shown = json.loads(done.stdout)
+        shown = json.loads(text)
     except ValueError:
         raise Refused("`pulumi config` gave no JSON", cure) from None
     return {key: each.get("value") for key, each in shown.items() if isinstance(each, dict)}

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from fleet import engine
 from fleet.names import DEFAULT_PLATFORM_NAMESPACE, DEFAULT_PROJECT_PREFIX, LOCAL_CLUSTER
 from fleet.sandbox import crds, toolchain
 from fleet.sandbox.akuity.process import NAME as AKUITY
@@ -229,7 +230,7 @@ class Sandbox:
             "PATH": toolchain.search_path(programs),
             "PULUMI_BACKEND_URL": f"file://{self.folder / 'pulumi'}",
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(self.folder / "passphrase"),
-            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            **engine.ENVIRONMENT,
             **more,
         }
 
