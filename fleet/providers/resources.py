@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
-from typing import Any, Final
+from functools import cache, partial
+from typing import Any, ClassVar, Final
 
 import pulumi
 from pulumi.dynamic import Resource
+from pulumi.dynamic.dynamic import PROVIDER_KEY, serialize_provider
 
 from fleet.names import Kind
 from fleet.providers.agent import AkuityAgentProvider
 from fleet.providers.application import ApplicationProvider
 from fleet.providers.argo_application import ArgoApplicationProvider
 from fleet.providers.argo_project import ArgoProjectProvider
+from fleet.providers.base import FleetProvider
 from fleet.providers.cluster import ControlPlaneClusterProvider
 from fleet.providers.connector import ConnectorProvider, fingerprint
 from fleet.providers.project import ProjectProvider
@@ -26,97 +28,132 @@ Properties = Mapping[str, Any]
 Options = pulumi.ResourceOptions | None
 
 
-class Connector(Resource, module="fleet", name="Connector"):
-    """An Argo CD or Akuity endpoint with its credentials, as a Secret of the platform."""
+class FleetResource(Resource):
+    """What all our resources share: a provider by reference, and inputs made from planned properties."""
+
+    provider: ClassVar[type[FleetProvider]]
 
     def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
+        """Declare the resource by the SDK; `declare` does the same for a whole plan."""
+        super().__init__(self.provider(), name, self.inputs(properties), opts)
+
+    @classmethod
+    def inputs(cls, properties: Properties) -> dict[str, Any]:
+        """Return the property bag for planned properties, in a dict of its own."""
+        return dict(properties)
+
+    @classmethod
+    def token(cls) -> str:
+        """Return the type token."""
+        return f"pulumi-python:{cls._resource_type_name}"
+
+    @classmethod
+    def reference(cls) -> dict[str, Any]:
+        """Return the property by which the provider process finds the provider."""
+        return {PROVIDER_KEY: _serialized(cls.provider)}
+
+
+@cache
+def _serialized(provider: type[FleetProvider]) -> str:
+    return str(serialize_provider(provider()))
+
+
+class Connector(FleetResource, module="fleet", name="Connector"):
+    """An Argo CD or Akuity endpoint with its credentials, as a Secret of the platform."""
+
+    provider = ConnectorProvider
+
+    @classmethod
+    def inputs(cls, properties: Properties) -> dict[str, Any]:
+        """Return the bag with a fingerprint of each credential: state can be compared without it."""
         manifest, data = properties["manifest"], properties["data"]
         fingerprints = {
             key: pulumi.Output.unsecret(value.apply(partial(fingerprint, manifest, key)))
             for key, value in data.items()
             if isinstance(value, pulumi.Output)
         }
-        more = {"fingerprints": fingerprints} if fingerprints else {}
-        super().__init__(ConnectorProvider(), name, {**properties, **more}, opts)
+        return {**properties, **({"fingerprints": fingerprints} if fingerprints else {})}
 
 
-class ControlPlaneCluster(Resource, module="fleet", name="ControlPlaneCluster"):
+class ControlPlaneCluster(FleetResource, module="fleet", name="ControlPlaneCluster"):
     """The Argo CD block of an existing cluster."""
 
-    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
-        super().__init__(ControlPlaneClusterProvider(), name, dict(properties), opts)
+    provider = ControlPlaneClusterProvider
 
 
-class Project(Resource, module="fleet", name="Project"):
+class Project(FleetResource, module="fleet", name="Project"):
     """A project of the platform, created or only used."""
 
-    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
-        super().__init__(ProjectProvider(), name, dict(properties), opts)
+    provider = ProjectProvider
 
 
-class ApplicationTemplate(Resource, module="fleet", name="ApplicationTemplate"):
+class ApplicationTemplate(FleetResource, module="fleet", name="ApplicationTemplate"):
     """An application once, with parameters."""
 
-    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
-        super().__init__(ApplicationTemplateProvider(), name, dict(properties), opts)
+    provider = ApplicationTemplateProvider
 
 
-class Tenant(Resource, module="fleet", name="Tenant"):
+class Tenant(FleetResource, module="fleet", name="Tenant"):
     """A tenant; `revision` changes with every write of ours and with nothing else."""
 
+    provider = TenantProvider
     revision: pulumi.Output[str]
 
-    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
+    @classmethod
+    def inputs(cls, properties: Properties) -> dict[str, Any]:
+        """Return the bag with the paths of the values that are null, which state would not keep."""
         values, nulls = without_nulls(properties["values"])
-        more = {"values": values, **({"nulls": nulls} if nulls else {}), "revision": None}
-        super().__init__(TenantProvider(), name, {**properties, **more}, opts)
+        return {**properties, "values": values, **({"nulls": nulls} if nulls else {}), "revision": None}
 
 
-class Application(Resource, module="fleet", name="Application"):
+class Application(FleetResource, module="fleet", name="Application"):
     """An application of a tenant, as the platform will hand it to Argo CD."""
 
-    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
-        super().__init__(ApplicationProvider(), name, dict(properties), opts)
+    provider = ApplicationProvider
 
 
-class ArgoProject(Resource, module="fleet", name="ArgoProject"):
+class ArgoProject(FleetResource, module="fleet", name="ArgoProject"):
     """An AppProject of Argo CD (direct delivery)."""
 
-    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
-        super().__init__(ArgoProjectProvider(), name, dict(properties), opts)
+    provider = ArgoProjectProvider
 
 
-class ClusterRegistration(Resource, module="fleet", name="ClusterRegistration"):
+class ClusterRegistration(FleetResource, module="fleet", name="ClusterRegistration"):
     """A cluster as Argo CD knows it (direct delivery)."""
 
-    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
-        super().__init__(ClusterRegistrationProvider(), name, dict(properties), opts)
+    provider = ClusterRegistrationProvider
 
 
-class AkuityAgent(Resource, module="fleet", name="AkuityAgent"):
+class AkuityAgent(FleetResource, module="fleet", name="AkuityAgent"):
     """A cluster at Akuity, and the agent inside it (direct delivery)."""
 
-    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
-        super().__init__(AkuityAgentProvider(), name, {**properties, "drift": {}}, opts)
+    provider = AkuityAgentProvider
+
+    @classmethod
+    def inputs(cls, properties: Properties) -> dict[str, Any]:
+        """Return the bag with no drift: a read tells what there is."""
+        return {**properties, "drift": {}}
 
 
-class ArgoApplication(Resource, module="fleet", name="ArgoApplication"):
+class ArgoApplication(FleetResource, module="fleet", name="ArgoApplication"):
     """An Application of Argo CD (direct delivery); `revision` changes with every write of ours, and only then."""
 
+    provider = ArgoApplicationProvider
     revision: pulumi.Output[str]
 
-    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
-        super().__init__(ArgoApplicationProvider(), name, {**properties, "revision": None}, opts)
+    @classmethod
+    def inputs(cls, properties: Properties) -> dict[str, Any]:
+        """Return the bag with room for the revision."""
+        return {**properties, "revision": None}
 
 
-class FleetReady(Resource, module="fleet", name="FleetReady"):
+class FleetReady(FleetResource, module="fleet", name="FleetReady"):
     """The gate: done when every tenant is ready."""
 
-    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
-        super().__init__(FleetReadyProvider(), name, dict(properties), opts)
+    provider = FleetReadyProvider
 
 
-RESOURCES: Final[Mapping[Kind, Any]] = {
+RESOURCES: Final[Mapping[Kind, type[FleetResource]]] = {
     Kind.CONNECTOR: Connector,
     Kind.CONTROL_PLANE_CLUSTER: ControlPlaneCluster,
     Kind.PROJECT: Project,
