@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,8 @@ from fleet.definition.credentials import credentials_of
 from fleet.definition.fleet import Entry, Fleet
 from fleet.definition.load import load
 from fleet.definition.model import Credential
-from fleet.desired.objects import Desired, Plan, Reference, credential_source
+from fleet.declare import Declaring, Task
+from fleet.desired.objects import Desired, Key, Plan, Reference, credential_source
 from fleet.desired.plan import asks_platform, plan
 from fleet.errors import (
     DefinitionError,
@@ -36,6 +37,7 @@ from fleet.errors import (
 from fleet.names import Kind
 from fleet.providers.registration import fingerprint
 from fleet.providers.resources import RESOURCES
+from fleet.providers.wire import UNKNOWN, Secret
 from fleet.report.required import requirements, unmet
 
 # Pulumi's word for a program that has said itself why it ends: the engine adds nothing to it.
@@ -73,23 +75,43 @@ def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
     check_platform(fleet, planned, config)
     mark = names.owner_mark(project, stack)
 
-    declared: dict[tuple[Kind, str], pulumi.Resource] = {}
-    revisions: list[pulumi.Output[str]] = []
-    for desired in planned.objects:
-        properties = bag_of(desired, mark, credentials, folder)
-        if desired.kind is Kind.FLEET_READY:
-            properties |= {"observed": digest_of(revisions), "notReady": {}}
-            # Direct delivery always waits for Argo CD: there is nothing else to wait for.
-            properties |= {"waitFor": wait_for(config)} if "sources" in properties else {}
-        options = pulumi.ResourceOptions(depends_on=[declared[key] for key in desired.depends_on])
-        resource = RESOURCES[desired.kind](desired.name, properties, options)
-        declared[desired.key] = resource
-        if desired.kind in WRITTEN:
-            revisions.append(resource.revision)
+    waits = wait_for(config)
 
+    async def main() -> None:
+        known = {credential: Secret(await text.future()) for credential, text in credentials.items()}
+        await declare_objects(planned, lambda desired: bag_of(desired, mark, known, folder), waits)
+
+    # The SDK waits for an output that is awaited before the program ends, and raises what it raises.
+    pulumi.Output.from_input(main())
     pulumi.export("fleet", fleet.name)
     pulumi.export("tenants", len(fleet.tenants))
     pulumi.export("applications", sum(len(tenant.applications) for tenant in fleet.tenants.values()))
+
+
+async def declare_objects(planned: Plan, bag: Callable[[Desired], dict[str, Any]], waits: str) -> None:
+    """Declare every object of a plan, each after those it depends on; `bag` makes its properties.
+
+    Raises:
+        RunError: the engine refused a resource, or has stopped because another one failed.
+    """
+    declaring = Declaring()
+    begun: dict[Key, Task] = {}
+
+    def properties(desired: Desired) -> dict[str, Any]:
+        made = bag(desired)
+        if desired.kind is Kind.FLEET_READY:
+            written = [begun[key] for key in desired.depends_on if key[0] in WRITTEN]
+            made |= {"observed": digest_of(written), "notReady": {}}
+            # Direct delivery always waits for Argo CD: there is nothing else to wait for.
+            made |= {"waitFor": waits} if "sources" in made else {}
+        return made
+
+    for desired in planned.objects:
+        after = [begun[key] for key in desired.depends_on]
+        begun[desired.key] = declaring.begin(
+            RESOURCES[desired.kind], desired.name, partial(properties, desired), after
+        )
+    await declaring.finish()
 
 
 def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
@@ -239,7 +261,7 @@ def unresolved(entry: Entry | Fleet, path: Sequence[str], error: LookupError) ->
 
 
 def bag_of(
-    desired: Desired, mark: str, credentials: Mapping[Credential, pulumi.Output[str]], folder: Path
+    desired: Desired, mark: str, credentials: Mapping[Credential, Secret], folder: Path
 ) -> dict[str, Any]:
     """Return a resource's inputs: the planned properties, each credential resolved or as its source, and our mark.
 
@@ -261,13 +283,17 @@ def bag_of(
     bag = {**filled(desired.properties), "owner": mark}
     if desired.kind is Kind.CLUSTER_REGISTRATION:
         access = desired.properties["access"]
-        text = credentials[(access.get("kubeconfig") or access["token"]).credential]
-        bag["fingerprint"] = pulumi.Output.unsecret(text.apply(partial(fingerprint, desired.name)))
+        secret = credentials[(access.get("kubeconfig") or access["token"]).credential]
+        bag["fingerprint"] = fingerprint(desired.name, secret.value)
     return bag
 
 
-def digest_of(revisions: Sequence[pulumi.Output[str]]) -> pulumi.Output[str]:
-    """Return a digest of the revisions: it changes, and the gate runs, when any of what it waits for was written."""
-    return pulumi.Output.all(*revisions).apply(
-        lambda written: hashlib.sha256("\n".join(map(str, written)).encode()).hexdigest()
-    )
+def digest_of(written: Sequence[Task]) -> str:
+    """Return a digest of the revisions of what was written: it changes, and the gate runs, when any of it was.
+
+    A preview knows none of what it would write: the digest is then unknown as well.
+    """
+    revisions = [task.result().output("revision") for task in written]
+    if pulumi.runtime.is_dry_run() and None in revisions:
+        return UNKNOWN
+    return hashlib.sha256("\n".join(map(str, revisions)).encode()).hexdigest()

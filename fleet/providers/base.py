@@ -48,6 +48,10 @@ class FleetProvider(ResourceProvider):
     def configure(self, req: ConfigureRequest) -> None:
         """Take the stack's config for the process-wide session."""
         configure(Settings.read(req.config.get))
+        # The first moment in the provider process that is ours; it needs the classes of this module.
+        from fleet.providers import serving  # noqa: PLC0415
+
+        serving.install()
 
     def check(self, _olds: Bag, news: Bag) -> CheckResult:
         """Accept the inputs as they are, unknown values included."""

@@ -23,6 +23,7 @@ from fleet.providers.ready import FleetReadyProvider
 from fleet.providers.registration import ClusterRegistrationProvider
 from fleet.providers.template import ApplicationTemplateProvider
 from fleet.providers.tenant import TenantProvider, without_nulls
+from fleet.providers.wire import Secret
 
 Properties = Mapping[str, Any]
 Options = pulumi.ResourceOptions | None
@@ -67,11 +68,12 @@ class Connector(FleetResource, module="fleet", name="Connector"):
     def inputs(cls, properties: Properties) -> dict[str, Any]:
         """Return the bag with a fingerprint of each credential: state can be compared without it."""
         manifest, data = properties["manifest"], properties["data"]
-        fingerprints = {
-            key: pulumi.Output.unsecret(value.apply(partial(fingerprint, manifest, key)))
-            for key, value in data.items()
-            if isinstance(value, pulumi.Output)
-        }
+        fingerprints: dict[str, Any] = {}
+        for key, value in data.items():
+            if isinstance(value, Secret):
+                fingerprints[key] = fingerprint(manifest, key, value.value)
+            elif isinstance(value, pulumi.Output):
+                fingerprints[key] = pulumi.Output.unsecret(value.apply(partial(fingerprint, manifest, key)))
         return {**properties, **({"fingerprints": fingerprints} if fingerprints else {})}
 
 

@@ -96,7 +96,10 @@ def diff(servicer: Any, request: proto.DiffRequest, context: Any) -> proto.DiffR
     provider = _provider(servicer, request.news)
     if provider is not None and type(provider).diff is FleetProvider.diff:
         olds, news = request.olds.fields, request.news.fields
-        if all(key in olds and key in news and olds[key] == news[key] for key in provider.keys):
+        # Reading a field that a map of messages lacks would add it.
+        if all((key in olds) == (key in news) and (key not in news or olds[key] == news[key]) for key in provider.keys):
+            if type(provider).allow is not FleetProvider.allow:
+                provider.allow(wire.to_bag(request.olds), wire.to_bag(request.news))
             return proto.DiffResponse(changes=proto.DiffResponse.DIFF_NONE)
     return _sdk("Diff", servicer, request, context)
 
