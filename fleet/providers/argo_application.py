@@ -167,8 +167,7 @@ class ArgoApplicationProvider(DirectProvider):
                 raise Refused(
                     f"{whose(bag)}: {Ref.of(live)} stays: Argo CD cannot take its objects away: {words}",
                     "bring the cluster's API server back and run again; or put the tenant back with"
-                    " `decommission: force`, run `pulumi up --refresh=false`, and remove it then: what is in the"
-                    " cluster is left there",
+                    " `decommission: force`, run `pulumi up`, and remove it then: what is in the cluster is left there",
                 )
             return not left
 

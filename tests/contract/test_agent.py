@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from fleet import names
 from fleet.clients import akuity as akuity_client
-from fleet.clients.akuity import Akuity, ClusterSpec, RemoteError, Retries
+from fleet.clients.akuity import Akuity, ClusterSpec, RemoteError, Retries, is_reconciled
 from fleet.clients.kubernetes import Kubernetes, Ref
 from fleet.providers import agent as agents
 from fleet.providers import session as sessions
@@ -127,6 +128,16 @@ class Place:
         """Return the cluster at the stand-in."""
         akuity, instance = self.by_hand()
         return akuity.cluster(instance, self.name)
+
+    def required(self) -> akuity_client.Cluster:
+        """Return the cluster at the stand-in, which must be there."""
+        found = self.registered()
+        assert found is not None
+        return found
+
+    def registered_again(self) -> None:
+        """Return once the platform is done with what was asked of it."""
+        assert wait_until(lambda: is_reconciled(self.required()), 5.0)
 
     def by_hand(self) -> tuple[Akuity, akuity_client.Instance]:
         """Return a client of somebody else, and the instance."""
@@ -347,32 +358,87 @@ def test_an_agent_in_use_is_not_removed(place: Place) -> None:
     assert place.tenant.get(place.deployment()) is not None
 
 
-def test_an_unreachable_tenant_is_named_and_can_be_let_go(
-    place: Place, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Reading and removing fail with one message; with `force` the registration goes, and the rest is said."""
+@pytest.fixture
+def unreachable(place: Place) -> Iterator[tuple[Bag, Bag]]:
+    """Give the inputs and outputs of an agent whose tenant does not answer any more."""
     bag = place.bag()
     outs = place.create(bag)
     text = place.config["fleet:acmeKubeconfig"]
     place.config["fleet:acmeKubeconfig"] = text.replace(place.cluster.url, "https://127.0.0.1:1")
-
     place.fresh()
-    unreachable = (
+    yield bag, outs
+    place.config["fleet:acmeKubeconfig"] = text
+    place.fresh()
+
+
+def test_an_unreachable_tenant_is_drift_of_its_agent_alone(
+    place: Place, unreachable: tuple[Bag, Bag], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A read says so and does not fail; writing and removing do, with the tenant's name; nothing is gone."""
+    bag, outs = unreachable
+    read = PROVIDER.read("id", outs)
+    assert read.id == "id"
+    assert (read.inputs or {})["drift"] == {
+        "cluster": "cannot be looked at: https://127.0.0.1:1: connection refused"
+    }
+    assert {**(read.inputs or {}), "drift": {}} == bag
+    said = capfd.readouterr().err
+    assert "tenant `acme`: cannot look at its Akuity agent: https://127.0.0.1:1: connection refused" in said
+    seen = read.outs or {}
+    assert seen["objects"] == outs["objects"]
+    diff = PROVIDER.diff("id", seen, bag)
+    assert diff.changes
+    assert not diff.replaces
+
+    words = (
         r"tenant `acme`: cannot {} its Akuity agent: cannot .* connection refused(.|\n)*decommission: force"
     )
-    with pytest.raises(Refused, match=unreachable.format("look at")):
-        PROVIDER.read("id", outs)
-    with pytest.raises(Refused, match=unreachable.format("remove")):
-        PROVIDER.delete("id", outs)
+    with pytest.raises(Refused, match=words.format("install")):
+        PROVIDER.update("id", seen, copy.deepcopy(bag))
+    with pytest.raises(Refused, match=words.format("remove")):
+        PROVIDER.delete("id", seen)
     assert place.registered() is not None
 
-    # `pulumi up --refresh=false`: only the definition's word changes, and nothing is asked.
-    forced = {**bag, "decommission": "force"}
-    assert PROVIDER.diff("id", outs, forced).changes
-    noted = PROVIDER.update("id", outs, copy.deepcopy(forced)).outs or {}
-    assert place.read(noted) == forced
-    PROVIDER.delete("id", noted)
+    # It answers again: what was drift is none, and what changed meanwhile shows.
+    place.config["fleet:acmeKubeconfig"] = place.cluster.kubeconfig.read_text()
+    assert place.read(seen) == bag
+    place.tenant.delete(place.deployment())
+    assert place.read(seen)["drift"] == {f"Deployment {place.namespace}/akuity-agent": "missing"}
 
+
+def test_a_tenant_that_refuses_its_identity_is_drift(place: Place) -> None:
+    """Its words are the server's; they hold no credential."""
+    bag = place.bag()
+    outs = place.create(bag)
+    config = json.loads(place.config["fleet:acmeKubeconfig"])
+    config["users"][0]["user"] = {"token": "stale-token"}
+    place.config["fleet:acmeKubeconfig"] = json.dumps(config)
+
+    (words,) = place.read(outs)["drift"].values()
+
+    assert words == f"cannot be looked at: {place.cluster.url}: 401 Unauthorized"
+    place.config["fleet:acmeKubeconfig"] = place.cluster.kubeconfig.read_text()
+    place.fresh()
+
+
+def test_an_unreachable_tenant_can_be_let_go(
+    place: Place, unreachable: tuple[Bag, Bag], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With `force` the definition's word is taken note of; then the registration goes, and the rest is said."""
+    bag, outs = unreachable
+    seen = PROVIDER.read("id", outs).outs or {}
+    akuity, instance = place.by_hand()
+    akuity.rotate_credentials(instance, [place.name])
+    forced = {**bag, "decommission": "force"}
+    assert PROVIDER.diff("id", seen, forced).changes
+
+    noted = PROVIDER.update("id", seen, copy.deepcopy(forced)).outs or {}
+
+    # Others are served by now, which nobody will install there any more.
+    place.registered_again()
+    assert place.read(noted) == forced
+    assert not PROVIDER.diff("id", PROVIDER.read("id", noted).outs or {}, forced).changes
+    PROVIDER.delete("id", noted)
     assert place.registered() is None
     said = capfd.readouterr().err
     assert "tenant `acme` (`decommission: force`): connection refused; left in the cluster: " in said
