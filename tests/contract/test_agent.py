@@ -13,6 +13,7 @@ import pytest
 
 from fleet import names
 from fleet.clients import akuity as akuity_client
+from fleet.clients import akuity_http
 from fleet.clients.akuity import Akuity, ClusterSpec, RemoteError, Retries, is_reconciled
 from fleet.clients.kubernetes import Kubernetes, Ref
 from fleet.providers import agent as agents
@@ -178,7 +179,7 @@ def place(cluster: ControlPlane, authority: Authority, monkeypatch: pytest.Monke
     """A stand-in without clusters, and a tenant without an agent; waits are short."""
     monkeypatch.setattr(sessions, "FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr(agents, "RECONCILE_TIMEOUT_S", 5.0)
-    monkeypatch.setattr(akuity_client, "Retries", lambda: QUICK)
+    monkeypatch.setattr(akuity_http, "Retries", lambda: QUICK)
     used: set[str] = set()
     world = World(SETTINGS, has_applications=lambda _, name: name in used)
     pair = authority.issue("akuity")
