@@ -15,7 +15,7 @@ from fleet.clients.akuity import NOT_RECONCILED, Cluster, Manifests, is_reconcil
 from fleet.clients.kubernetes import Kubernetes, Manifest, Ref, RemoteError
 from fleet.providers import installation
 from fleet.providers.base import Bag, declared
-from fleet.providers.direct import DirectProvider, at, is_forced, whose
+from fleet.providers.direct import DirectProvider, at, await_served, is_forced, whose
 from fleet.providers.home import AkuityHome, Home
 from fleet.providers.projection import ABSENT, project
 from fleet.providers.session import Session, session, wait_until
@@ -113,6 +113,8 @@ class AkuityAgentProvider(DirectProvider):
         """Register the cluster, wait until the platform is done with its settings, and install the agent."""
         written = super().write(current, bag, live, force=force, before=before)
         manifests = _fetched(current, bag, self._reconciled(current, bag))
+        if before is None:
+            await_served(current, bag)
 
         def put(kubernetes: Kubernetes) -> dict[str, str]:
             return installation.install(

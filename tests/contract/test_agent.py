@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from fleet.clients import akuity_http
 from fleet.clients.akuity import Akuity, ClusterSpec, RemoteError, Retries, is_reconciled
 from fleet.clients.kubernetes import Kubernetes, Ref
 from fleet.providers import agent as agents
+from fleet.providers import direct
 from fleet.providers import session as sessions
 from fleet.providers.agent import AkuityAgentProvider
 from fleet.providers.base import Bag
@@ -444,6 +446,37 @@ def test_an_unreachable_tenant_can_be_let_go(
     said = capfd.readouterr().err
     assert "tenant `acme` (`decommission: force`): connection refused; left in the cluster: " in said
     assert f"Deployment {place.namespace}/akuity-agent" in said
+
+
+def test_a_tenant_of_the_platform_is_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made in its own time: an agent is installed once it answers, or the message names the tenant."""
+    monkeypatch.setattr(direct, "START_TIMEOUT_S", 0.3)
+    user = json.loads(place.config["fleet:acmeKubeconfig"])["users"][0]["user"]
+    place.config["fleet:platformKey"] = user["token"]
+    authority = json.loads(place.config["fleet:acmeKubeconfig"])["clusters"][0]["cluster"]
+    access = {
+        "server": place.cluster.url,
+        "caData": authority["certificate-authority-data"],
+        "token": {"config": "platformKey"},
+    }
+    place.fresh()
+    words = (
+        r"tenant `acme`: its API server does not answer after 0.3 s: https://127.0.0.1:1: connection refused"
+    )
+    with pytest.raises(Refused, match=words):
+        place.create(place.bag(access={**access, "server": "https://127.0.0.1:1"}))
+
+    monkeypatch.setattr(direct, "START_TIMEOUT_S", 30.0)
+    place.cluster.stop()
+    started = threading.Timer(1.0, place.cluster.start)
+    started.start()
+    try:
+        bag = place.bag(access=access)
+        place.fresh()
+        outs = place.create(bag)
+    finally:
+        started.join()
+    assert place.read(outs) == bag
 
 
 def test_an_interrupted_removal_goes_on(place: Place) -> None:
