@@ -67,7 +67,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure and return the exit code."""
     given = arguments()
-    runs, cases, rivals = given.runs, set(given.cases), set(given.rivals)
+    runs, cases, rivals = given.runs, frozenset(given.cases), frozenset(given.rivals)
     if given.quick:
         runs, cases, rivals = 1, cases & set(QUICK), rivals & {"floor"}
     needed = [name for name in TOOLS if name != "kubectl" or "kubectl" in rivals]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,8 +56,8 @@ RIVALS: Final = ("floor", "kubectl", "applicationset")
 class Choice:
     """What is measured: cases, rivals, how often, and where the records go."""
 
-    cases: Collection[str]
-    rivals: Collection[str]
+    cases: frozenset[str]
+    rivals: frozenset[str]
     runs: int
     path: Path
 
@@ -110,9 +111,8 @@ class Lifecycle:
         write_definition(definition, self.tenants, delivery=self.delivery)
         for case in OFFLINE:
             if self.choice.wants(case):
-                command = [self._bin("fleet"), case, definition]
-                self._take(case, self._here(command, folder / f"{case}.log"))
-                parse = [self._bin("python"), "-m", "bench.parse", definition]
+                self._take(case, self._here(["fleet", case, str(definition)], folder / f"{case}.log"))
+                parse = ["python", "-m", "bench.parse", str(definition)]
                 self._beside(case, PARSE, self._here(parse, folder / "parse.log").seconds)
         self.resources = self.resources or _objects(folder / "validate.log")
 
@@ -216,7 +216,7 @@ class Lifecycle:
 
     def _status(self, ours: Stack, names: Names, folder: Path) -> None:
         context = "direct" if self.delivery == "direct" else "platform"
-        command = [self._bin("fleet"), "status", "--stack", ours.name, "--context", context]
+        command = [_bin("fleet"), "status", "--stack", ours.name, "--context", context]
         if self.delivery == "platform":
             command += ["--wait-for", "tenants"]
         taken = measure(
@@ -224,7 +224,7 @@ class Lifecycle:
         )
         self._take("status", taken)
         space = names.argocd_namespace if self.delivery == "direct" else f"p-{names.project}"
-        lists = [self._bin("python"), "-m", "bench.lists", self.delivery, space, "--context", context]
+        lists = [_bin("python"), "-m", "bench.lists", self.delivery, space, "--context", context]
         beside = measure(lists, cwd=ROOT, env=ours.environment, log=folder / "lists.log")
         self._beside("status", LISTS, beside.seconds)
 
@@ -344,11 +344,12 @@ class Lifecycle:
                 )
         return found
 
-    def _bin(self, name: str) -> Path:
-        return ROOT / ".venv" / "bin" / name
+    def _here(self, command: Sequence[str], log: Path) -> Measured:
+        return measure([_bin(command[0]), *command[1:]], cwd=ROOT, env=os.environ, log=log)
 
-    def _here(self, command: Sequence[str | Path], log: Path) -> Measured:
-        return measure(command, cwd=ROOT, env=os.environ, log=log)
+
+def _bin(name: str) -> str:
+    return str(Path(sys.executable).with_name(name))
 
 
 def _costs(taken: Sequence[Measured]) -> dict[str, Any]:

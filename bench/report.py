@@ -1,4 +1,4 @@
-"""The figures for people: a table of 80 columns for terminals, and the tables of `bench/README.md`, from a results file.
+"""The figures for people: a table of 80 columns for terminals, and the tables of `bench/README.md`.
 
 `python -m bench.report bench/results.json` writes the tables between the markers of the README, so that no figure is
 typed by hand.

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
@@ -10,12 +11,13 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Resou
 class ObjectProvider(ResourceProvider):
     """One Kubernetes object."""
 
-    def _client(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        from lightkube import Client  # noqa: PLC0415  # stored by value: an import at the top would not come along
+    # Stored by value: what is imported at the top of the program would not come along.
+    def _client(self) -> Any:
+        from lightkube import Client  # noqa: PLC0415
 
         return Client(field_manager="plain")
 
-    def _object(self, props):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def _object(self, props: Any) -> Any:
         from lightkube.generic_resource import create_namespaced_resource  # noqa: PLC0415
 
         manifest = props["manifest"]
@@ -23,23 +25,28 @@ class ObjectProvider(ResourceProvider):
         kind = create_namespaced_resource(group, version, manifest["kind"], manifest["kind"].lower() + "s")
         return kind(manifest)
 
-    def create(self, props):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, D102
+    def create(self, props: Any) -> CreateResult:
+        """Apply the object."""
         self._client().apply(self._object(props))
         return CreateResult(props["manifest"]["metadata"]["name"], dict(props))
 
-    def read(self, id_, props):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, D102
+    def read(self, id_: str, props: Any) -> ReadResult:
+        """Get the object."""
         wanted = self._object(props)
         live = self._client().get(type(wanted), wanted.metadata.name, namespace=wanted.metadata.namespace)
         return ReadResult(id_, {"manifest": {**props["manifest"], "spec": live.get("spec")}})
 
-    def diff(self, _id, olds, news):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, D102
+    def diff(self, _id: str, olds: Any, news: Any) -> DiffResult:
+        """Compare the manifests."""
         return DiffResult(changes=olds["manifest"] != news["manifest"])
 
-    def update(self, _id, _olds, news):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, D102
+    def update(self, _id: str, _olds: Any, news: Any) -> UpdateResult:
+        """Apply the object."""
         self._client().apply(self._object(news), force=True)
         return UpdateResult(dict(news))
 
-    def delete(self, _id, props):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, D102
+    def delete(self, _id: str, props: Any) -> None:
+        """Delete the object."""
         found = self._object(props)
         self._client().delete(type(found), found.metadata.name, namespace=found.metadata.namespace)
 
@@ -47,7 +54,7 @@ class ObjectProvider(ResourceProvider):
 class Object(Resource):
     """One Kubernetes object."""
 
-    def __init__(self, manifest) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def __init__(self, manifest: Any) -> None:
         super().__init__(ObjectProvider(), manifest["metadata"]["name"], {"manifest": manifest})
 
 
