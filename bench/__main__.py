@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import sys
 import tempfile
 import time
@@ -72,21 +74,23 @@ def main() -> int:
         runs, cases, rivals = 1, cases & set(QUICK), rivals & {"floor"}
     needed = [name for name in TOOLS if name != "kubectl" or "kubectl" in rivals]
     toolchain.ensure(needed)
-    began = time.monotonic()
+    began, load = time.monotonic(), round(os.getloadavg()[0], 2)
     deliveries = DELIVERIES if given.delivery == "both" else (given.delivery,)
     folder = Path(tempfile.mkdtemp(prefix="fleet-bench-"))
     say(f"measuring in {folder}, on {machine()}")
-    with Scene(folder, keep=given.keep) as scene:
-        for tenants in given.tenants:
+    for tenants in given.tenants:
+        # A store of its own for each size: nothing of one weighs on the next.
+        with Scene(folder / str(tenants), keep=given.keep) as scene:
             for number, delivery in enumerate(deliveries):
                 # They are the same files for both, but for a few lines.
                 wanted = cases - set(OFFLINE) if number else cases
                 if given.resume:
                     wanted -= _measured(given.results, tenants, delivery, runs)
                 if wanted:
-                    Lifecycle(
-                        scene, Choice(wanted, rivals, runs, given.results), tenants, delivery
-                    ).measure_all()
+                    choice = Choice(wanted, rivals, runs, given.results, load)
+                    Lifecycle(scene, choice, tenants, delivery).measure_all()
+    if not given.keep:
+        shutil.rmtree(folder)
     say(f"done after {time.monotonic() - began:.0f} s")
     asked = [
         each

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from bench import results
 from bench.definitions import (
@@ -30,6 +30,7 @@ from bench.definitions import (
     write_tenant,
 )
 from bench.measure import CommandError, Measured, measure
+from bench.report import machine
 from bench.rivals import applicationsets, kubectl
 from bench.scene import ARGO, PLATFORM, Scene, more_requests, say
 from bench.stacks import ROOT, Stack, counts, expect, fleet_stack, floor_stack, plain_stack
@@ -60,10 +61,25 @@ class Choice:
     rivals: frozenset[str]
     runs: int
     path: Path
+    # What the machine did before anything was measured: with more than a little, seconds say nothing.
+    load: float = 0.0
 
     def wants(self, *cases: str) -> bool:
         """Return whether any of the cases is asked for."""
         return any(case in self.cases for case in cases)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a reference took; the processor time of one that is no command of ours is not known."""
+
+    seconds: float
+    cpu_s: float | None = None
+
+    @classmethod
+    def of(cls, taken: Measured) -> Self:
+        """Return what a command took."""
+        return cls(taken.seconds, taken.cpu_s)
 
 
 @dataclass
@@ -71,7 +87,7 @@ class Samples:
     """What was measured of one case, and of each of its references beside it."""
 
     ours: list[Measured] = field(default_factory=list)
-    beside: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    beside: dict[str, list[Beside]] = field(default_factory=lambda: defaultdict(list))
     requests: list[dict[str, int]] = field(default_factory=list)
     servers: list[dict[str, float]] = field(default_factory=list)
     more: dict[str, Any] = field(default_factory=dict)
@@ -113,7 +129,7 @@ class Lifecycle:
             if self.choice.wants(case):
                 self._take(case, self._here(["fleet", case, str(definition)], folder / f"{case}.log"))
                 parse = ["python", "-m", "bench.parse", str(definition)]
-                self._beside(case, PARSE, self._here(parse, folder / "parse.log").seconds)
+                self._beside(case, PARSE, Beside.of(self._here(parse, folder / "parse.log")))
         self.resources = self.resources or _objects(folder / "validate.log")
 
     # --- with one ---
@@ -129,8 +145,8 @@ class Lifecycle:
         if self.choice.wants("preview"):
             self._measured("preview", ours.preview)
             if floor:
-                self._beside("preview", FLOOR_REFRESH, floor.preview("--refresh").seconds)
-                self._beside("preview", FLOOR_PREVIEW, floor.preview().seconds)
+                self._beside("preview", FLOOR_REFRESH, Beside.of(floor.preview("--refresh")))
+                self._beside("preview", FLOOR_PREVIEW, Beside.of(floor.preview()))
         if self.choice.wants("status"):
             self._status(ours, names, folder)
         if self.choice.wants("change"):
@@ -165,8 +181,9 @@ class Lifecycle:
         if "floor" in self.choice.rivals:
             floor = floor_stack(self.scene, folder / "floor", self.resources)
             beside = floor.up()
+            say(f"  {FLOOR_UP}: {beside.seconds:.1f} s")
             for case in ("up", "change", "drift", "add", "remove"):
-                self._beside(case, FLOOR_UP, beside.seconds)
+                self.samples[case].beside[FLOOR_UP].append(Beside.of(beside))
             self.samples["up"].more["floor"] = _costs([beside]) | {"state_bytes": floor.state_bytes}
         if self.delivery == "platform":
             self.scene.settle(names.project, self.tenants, APPLICATIONS * self.tenants)
@@ -212,7 +229,7 @@ class Lifecycle:
     def _destroy(self, ours: Stack, floor: Stack | None) -> None:
         self._measured("destroy", ours.destroy, any_change=True)
         if floor:
-            self._beside("destroy", FLOOR_DESTROY, floor.destroy().seconds)
+            self._beside("destroy", FLOOR_DESTROY, Beside.of(floor.destroy()))
 
     def _status(self, ours: Stack, names: Names, folder: Path) -> None:
         context = "direct" if self.delivery == "direct" else "platform"
@@ -226,7 +243,7 @@ class Lifecycle:
         space = names.argocd_namespace if self.delivery == "direct" else f"p-{names.project}"
         lists = [_bin("python"), "-m", "bench.lists", self.delivery, space, "--context", context]
         beside = measure(lists, cwd=ROOT, env=ours.environment, log=folder / "lists.log")
-        self._beside("status", LISTS, beside.seconds)
+        self._beside("status", LISTS, Beside.of(beside))
 
     # --- rivals ---
 
@@ -244,9 +261,9 @@ class Lifecycle:
         namespace = self.scene.room("direct").argocd_namespace
         kubectl.write_files(folder, kubectl.moved(manifests, namespace))
         applied = kubectl.apply(self.scene, folder)
-        self._beside("up", kubectl.NAME, applied.seconds)
+        self._beside("up", kubectl.NAME, Beside.of(applied))
         if self.choice.wants("preview"):
-            self._beside("preview", kubectl.DIFF, kubectl.diff(self.scene, folder).seconds)
+            self._beside("preview", kubectl.DIFF, Beside.of(kubectl.diff(self.scene, folder)))
         self.scene.sweep(namespace)
         self._once_if_long("kubectl", applied.seconds)
 
@@ -257,7 +274,7 @@ class Lifecycle:
             applicationsets.make_room(api, namespace, kubectl.moved(others, namespace))
             sets = applicationsets.application_sets(applications, namespace)
             taken = applicationsets.create(self.scene, namespace, sets, len(applications))
-            self._beside("up", applicationsets.NAME, taken)
+            self._beside("up", applicationsets.NAME, Beside(taken))
             found, _ = api.items(f"{ARGO}/namespaces/{namespace}/applications")
             wanted = {each["metadata"]["name"]: each["spec"] for each in applications}
             unlike = [name for each in found if each["spec"] != wanted.get(name := each["metadata"]["name"])]
@@ -267,7 +284,7 @@ class Lifecycle:
                 changed = applicationsets.change(
                     self.scene, namespace, sets, CHANGED_TEMPLATE, NEXT_VERSION, self.tenants
                 )
-                self._beside("change", applicationsets.NAME, changed)
+                self._beside("change", applicationsets.NAME, Beside(changed))
         self.scene.sweep(namespace)
         self._once_if_long("applicationset", taken)
 
@@ -290,7 +307,7 @@ class Lifecycle:
         else:
             self._take("plain", taken)
             for ours in self.samples["up"].ours[-1:]:
-                self._beside("plain", OURS, ours.seconds)
+                self._beside("plain", OURS, Beside.of(ours))
         self.scene.sweep(room.argocd_namespace)
 
     def _once_if_long(self, rival: str, seconds: float) -> None:
@@ -314,9 +331,9 @@ class Lifecycle:
         self.samples[case].ours.append(taken)
         say(f"  {case}: {taken.seconds:.1f} s, {taken.peak_memory_mib:.0f} MiB")
 
-    def _beside(self, case: str, reference: str, seconds: float) -> None:
-        self.samples[case].beside[reference].append(seconds)
-        say(f"  {case}: {reference}: {seconds:.1f} s")
+    def _beside(self, case: str, reference: str, taken: Beside) -> None:
+        self.samples[case].beside[reference].append(taken)
+        say(f"  {case}: {reference}: {taken.seconds:.1f} s")
 
     def write(self) -> None:
         """Write what was measured until now."""
@@ -334,12 +351,21 @@ class Lifecycle:
                 **_costs(samples.ours),
                 **_requests(samples),
                 **samples.more,
+                "machine": machine(),
+                "load": self.choice.load,
             }
             seconds = [each.seconds for each in samples.ours]
             for reference, beside in (samples.beside or {"": []}).items():
+                known = [each.cpu_s for each in beside if each.cpu_s is not None]
                 found.append(
                     results.record(
-                        case, self.tenants, seconds, reference=reference, reference_samples=beside, **more
+                        case,
+                        self.tenants,
+                        seconds,
+                        reference=reference,
+                        reference_samples=[each.seconds for each in beside],
+                        reference_cpu_s=results.median(known),
+                        **more,
                     )
                 )
         return found

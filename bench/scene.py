@@ -150,7 +150,8 @@ class Scene:
             ready = [each for each in found if (each.get("status") or {}).get("phase") == "Ready"]
             return len(made) == applications and len(ready) == tenants == len(found)
 
-        _until(settled, SETTLE_S, pause_s=1.0)
+        # Looking costs the API server and the stand-in something, too.
+        _until(settled, SETTLE_S, pause_s=max(0.5, tenants / 500))
 
     @contextmanager
     def application_sets(self) -> Iterator[str]:

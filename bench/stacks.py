@@ -78,11 +78,13 @@ def open_stack(
         **os.environ,
         **scene.sandbox.env(),
         "PULUMI_BACKEND_URL": f"file://{folder / 'backend'}",
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
         # Programs and providers find the benchmarks' own modules by it.
         "PYTHONPATH": str(ROOT),
-        **variables,
     }
-    made = Stack(folder, project, name, {key: value for key, value in environment.items() if value})
+    # How we run Pulumi is ours alone: the others have what they say.
+    plain = {key: value for key, value in environment.items() if key not in engine.ENVIRONMENT}
+    made = Stack(folder, project, name, {**plain, **variables})
     made.pulumi("stack", "init")
     return made
 
@@ -100,22 +102,22 @@ def fleet_stack(scene: Scene, folder: Path, names: Names, tenants: int, delivery
         "fleet:context": "direct" if delivery == "direct" else "platform",
         f"fleet:{TOKEN_KEY}": "token-of-nobody",
     }
-    return open_stack(scene, folder, "fleet", "bench", config)
+    return open_stack(scene, folder, "fleet", "bench", config, **engine.ENVIRONMENT)
 
 
 def floor_stack(scene: Scene, folder: Path, resources: int) -> Stack:
     """Return a stack of the plain floor: as many resources that do nothing, checkpoints skipped, nothing patched."""
     folder.mkdir(parents=True)
     _copy_program("floor", folder)
-    return open_stack(scene, folder, "floor", "bench", {"floor:resources": resources}, **engine.ENVIRONMENT)
+    config = {"floor:resources": resources}
+    return open_stack(scene, folder, "floor", "bench", config, PULUMI_SKIP_CHECKPOINTS="true")
 
 
 def plain_stack(scene: Scene, folder: Path, manifests: Path) -> Stack:
     """Return a stack of the program that a user would write; with checkpoints, as Pulumi has it."""
     folder.mkdir(parents=True)
     _copy_program("rivals/plain", folder)
-    variables = dict.fromkeys(("PULUMI_SKIP_CHECKPOINTS",), "")
-    return open_stack(scene, folder, "plain", "bench", {"plain:manifests": str(manifests)}, **variables)
+    return open_stack(scene, folder, "plain", "bench", {"plain:manifests": str(manifests)})
 
 
 def _copy_program(program: str, folder: Path) -> None:

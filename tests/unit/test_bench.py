@@ -4,7 +4,9 @@ import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from bench.measure import CommandError, measure
 from bench.rivals.applicationsets import application_sets
 from bench.stacks import UnexpectedError, counts, expect
 from fleet.definition.load import load
+from fleet.desired.objects import Desired
 from fleet.desired.plan import plan
 from fleet.names import Kind
 
@@ -29,18 +32,24 @@ Duration: 1s
 """
 
 
-def files_of(folder):
+def files_of(folder: Path) -> dict[Path, bytes]:
     """Return every file of a folder with its content."""
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def planned(folder):
+def planned(folder: Path) -> tuple[Desired, ...]:
     """Return the plan of a definition, which must be sound."""
     loaded = load(folder, {})
     assert loaded.problems == ()
+    assert loaded.fleet is not None
     found = plan(loaded.fleet)
     assert found.problems == ()
     return found.objects
+
+
+def name_of(manifest: Mapping[str, Any]) -> str:
+    """Return the name of an object."""
+    return str(manifest["metadata"]["name"])
 
 
 def test_the_fleet_depends_on_its_seed_alone(tmp_path):
@@ -114,14 +123,11 @@ def test_application_sets_make_exactly_the_applications(tmp_path):
                 filled = filled.replace(f"{{{{ .{key} }}}}", json.dumps(value)[1:-1])
             made.append(json.loads(filled))
 
-    def key(each):
-        return each["metadata"]["name"]
-
     plain = json.loads(json.dumps(wanted))
     for each in plain:
         del each["metadata"]["namespace"]
-    assert sorted(made, key=key) == sorted(
-        ({"metadata": each["metadata"], "spec": each["spec"]} for each in plain), key=key
+    assert sorted(made, key=name_of) == sorted(
+        ({"metadata": each["metadata"], "spec": each["spec"]} for each in plain), key=name_of
     )
 
 
