@@ -36,6 +36,8 @@ PLATFORM: Final = "/apis/management.loft.sh/v1"
 APPLICATION_SETS: Final = "argocd-applicationset-controller"
 WORKERS: Final = 8
 SETTLE_S: Final = 1800.0
+# A LIST of everything takes its time where everything is a lot.
+ANSWER_S: Final = 120.0
 # Whose requests are counted: the server itself and its bootstrap ask for other things all the time.
 _COUNTED: Final = frozenset({("", "secrets"), ("", "namespaces")})
 _GROUPS: Final = frozenset({"argoproj.io", "management.loft.sh"})
@@ -84,7 +86,7 @@ class Scene:
 
     def api(self) -> Api:
         """Return the bench's own way to the API server, as somebody who is not `fleet`."""
-        return Api(self.sandbox.control_plane.endpoint(), "bench")
+        return Api(self.sandbox.control_plane.endpoint(), "bench", timeout_s=ANSWER_S)
 
     def program(self, name: str) -> Path:
         """Return the path of a program, built where it is missing."""
