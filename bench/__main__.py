@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure a seeded fleet of N tenants with three applications each, in one run with the plain floor"
-        " and the rivals. Records are merged into the results file after every run; progress goes to stderr.",
+        " and the rivals. Records are merged into the results file after every case; progress goes to stderr.",
     )
     parser.add_argument("--tenants", type=int, nargs="+", default=[100], metavar="N", help="how many (100)")
     parser.add_argument(
@@ -80,7 +80,7 @@ def main() -> int:
     say(f"measuring in {folder}, on {machine()}")
     for tenants in given.tenants:
         # A store of its own for each size: nothing of one weighs on the next.
-        with Scene(folder / str(tenants), keep=given.keep) as scene:
+        with Scene(folder / str(tenants), given.keep, "applicationset" in rivals) as scene:
             for number, delivery in enumerate(deliveries):
                 # They are the same files for both, but for a few lines.
                 wanted = cases - set(OFFLINE) if number else cases

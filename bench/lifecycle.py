@@ -1,6 +1,6 @@
 """The life of one fleet, measured: from nothing through a day's changes to nothing, beside the floor and the rivals.
 
-Ours and what it is held against take turns within a run (A B A B). Records are written after every run, so that a
+Ours and what it is held against take turns within a run (A B A B). Records are written after every case, so that a
 benchmark that is stopped has what it measured until then.
 """
 
@@ -270,7 +270,8 @@ class Lifecycle:
     def _application_sets(
         self, applications: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]
     ) -> None:
-        with self.scene.application_sets() as namespace, self.scene.api() as api:
+        namespace = self.scene.application_sets
+        with self.scene.api() as api:
             applicationsets.make_room(api, namespace, kubectl.moved(others, namespace))
             sets = applicationsets.application_sets(applications, namespace)
             taken = applicationsets.create(self.scene, namespace, sets, len(applications))
@@ -330,10 +331,12 @@ class Lifecycle:
     def _take(self, case: str, taken: Measured) -> None:
         self.samples[case].ours.append(taken)
         say(f"  {case}: {taken.seconds:.1f} s, {taken.peak_memory_mib:.0f} MiB")
+        self.write()
 
     def _beside(self, case: str, reference: str, taken: Beside) -> None:
         self.samples[case].beside[reference].append(taken)
         say(f"  {case}: {reference}: {taken.seconds:.1f} s")
+        self.write()
 
     def write(self) -> None:
         """Write what was measured until now."""

@@ -77,8 +77,10 @@ def load(path: Path) -> list[Record]:
 
 
 def merge(path: Path, records: Iterable[Record]) -> None:
-    """Put records into a file, each in the place of the one that was about the same."""
-    merged = {key(each): each for each in (*load(path), *records)}
+    """Put records into a file, each in the place of the one that was about the same, or about it and nothing beside."""
+    new = list(records)
+    alone = {(*key(each)[:-1], "") for each in new}
+    merged = {key(each): each for each in (*(old for old in load(path) if key(old) not in alone), *new)}
     order = list(CASES)
     ordered = sorted(
         merged.values(),

@@ -56,6 +56,8 @@ class Scene:
 
     folder: Path
     keep: bool = False
+    # Whether the ApplicationSet controller runs; with nothing in its namespace it does nothing.
+    controller: bool = False
     sandbox: Sandbox = field(init=False)
     _argocd: ArgoCD = field(init=False)
     _counter: int = 0
@@ -68,7 +70,7 @@ class Scene:
         self.sandbox.up(Options(deploy_s=0.0, application_s=0.0, delete_s=0.0))
         try:
             self._argocd = ArgoCD(self.sandbox.control_plane, self.folder / "argocd")
-            self._argocd.start(only=())
+            self._argocd.start(only=(APPLICATION_SETS,) if self.controller else ())
         except BaseException:
             self.sandbox.down()
             raise
@@ -155,14 +157,10 @@ class Scene:
         # Looking costs the API server and the stand-in something, too.
         _until(settled, SETTLE_S, pause_s=max(0.5, tenants / 500))
 
-    @contextmanager
-    def application_sets(self) -> Iterator[str]:
-        """Run the real ApplicationSet controller, and yield the namespace that it works in."""
-        self._argocd.start(only=(APPLICATION_SETS,))
-        try:
-            yield self._argocd.namespace
-        finally:
-            self._argocd.processes.stop([APPLICATION_SETS])
+    @property
+    def application_sets(self) -> str:
+        """Return the namespace that the real ApplicationSet controller works in: nothing of ours is ever there."""
+        return self._argocd.namespace
 
     @contextmanager
     def deletions(self, namespace: str) -> Iterator[Deletions]:

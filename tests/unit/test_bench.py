@@ -163,7 +163,7 @@ def test_a_run_must_do_what_is_measured(tmp_path):
 
 
 def test_records_are_merged_by_what_they_are_about(tmp_path):
-    """A new record takes the place of the one of its case, size, delivery and reference; others stay."""
+    """A new record takes the place of the one of its case, size, delivery and reference, or of one without; others stay."""
     path = tmp_path / "results.json"
 
     results.merge(
