@@ -163,9 +163,10 @@ def test_a_run_must_do_what_is_measured(tmp_path):
 
 
 def test_records_are_merged_by_what_they_are_about(tmp_path):
-    """A new record takes the place of the one of its case, size, delivery and reference, or of one without; others stay."""
+    """A new record takes the place of the one about the same, or about it and nothing beside; others stay."""
     path = tmp_path / "results.json"
 
+    results.merge(path, [results.record("up", 10, [9.0])])
     results.merge(
         path, [results.record("up", 10, [3.0, 1.0, 2.0], reference="floor", reference_samples=[4.0])]
     )
