@@ -310,12 +310,12 @@ def config_of(stack: str | None) -> dict[str, Any]:
 
 
 def wait_for_of(stack: str | None) -> WaitFor:
-    """Return what counts as ready for a stack, as its config says."""
+    """Return what counts as ready for a stack, as its config says; where `up` waits for nothing, all counts here."""
     key = f"{names.CONFIG_NAMESPACE}:waitFor"
     found = config_of(stack).get(key) or names.WAIT_FOR[0]
     if found not in names.WAIT_FOR:
         raise typer.BadParameter(f"`{key}` is none of {', '.join(names.WAIT_FOR)}", param_hint="--stack")
-    return WaitFor(found)
+    return WaitFor(names.WAIT_FOR[0] if found == names.WAIT_FOR_NOTHING else found)
 
 
 def pairs_of(given: list[str] | None, option: str) -> dict[str, str]:
