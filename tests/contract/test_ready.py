@@ -202,8 +202,9 @@ def test_a_gate_that_waits_for_nothing_stands_open(platform: Platform, faulty: P
     bag = {**_bag(platform, "acme"), "waitFor": "nothing"}
 
     created = PROVIDER.create(bag)
-    seen = PROVIDER.read(created.id, created.outs)
+    seen = PROVIDER.read(created.id, created.outs or {})
 
+    assert seen.outs is not None
     assert seen.outs["notReady"] == {}
     assert faulty.requests == []
 
