@@ -221,14 +221,14 @@ def findings(rendered: Rendered) -> Iterator[tuple[Finding, Spot | None]]:
     broken = set()
     for failure in rendered.failures:
         broken.add(failure.path)
-        yield failing(failure.path, str(value_at(rendered.source, failure.path)), failure.error)
+        yield failing(failure.path, str(value_at(rendered.source.data, failure.path)), failure.error)
     for finding, spot in unknown_builtins(rendered):
         if finding.path not in broken:
             yield finding, spot
     for finding in check_spec(rendered.result.get("spec", {})):
         if finding.path in broken:
             continue
-        text, result = (value_at(data, finding.path) for data in (rendered.source, rendered.result))
+        text, result = (value_at(data, finding.path) for data in (rendered.source.data, rendered.result))
         yield finding, written(text, result, *finding.rendered) if finding.rendered else None
 
 
@@ -237,27 +237,15 @@ def unknown_builtins(rendered: Rendered) -> Iterator[tuple[Finding, Spot | None]
     if rendered.tenant.kubeconfig is None:
         return
     known = {item[1:] for item in BUILTINS if lookup(rendered.loft, item[1:]) is not None}
-    for path, text in leaves(rendered.source):
-        for field in scanned(text):
-            if field.path[1:] in BUILTINS and field.path[2:] not in known:
-                finding = Finding(
-                    path,
-                    "undefined-value",
-                    f"`{field}` is unknown: the platform did not make the tenant",
-                    "make it a parameter of the template",
-                )
-                yield finding, Spot(text, field.line, field.column)
-
-
-def scanned(text: str) -> Sequence[FieldUse]:
-    """Return the fields that a text reads, none where it does not parse."""
-    if OPEN not in text:
-        return ()
-    try:
-        check_text(text)
-    except GoTemplateError:
-        return ()
-    return scan(text).fields
+    for path, text, field in rendered.source.builtins:
+        if field.path[2:] not in known:
+            finding = Finding(
+                path,
+                "undefined-value",
+                f"`{field}` is unknown: the platform did not make the tenant",
+                "make it a parameter of the template",
+            )
+            yield finding, Spot(text, field.line, field.column)
 
 
 def written(text: str, result: str, line: int, column: int) -> Spot | None:

@@ -13,7 +13,7 @@ from fleet import names
 from fleet.definition.fleet import Fleet
 from fleet.definition.model import Delivery
 from fleet.desired import checks
-from fleet.desired.application import Rendered, render_application
+from fleet.desired.application import Rendered, Sources, render_application
 from fleet.desired.argo_application import render_argo_application
 from fleet.desired.cluster import render_cluster
 from fleet.desired.connector import render_connector
@@ -24,9 +24,10 @@ from fleet.desired.objects import Desired, Key, Plan
 from fleet.desired.project import render_project
 from fleet.desired.ready import render_ready
 from fleet.desired.template import render_template
-from fleet.desired.tenant import render_tenant
+from fleet.desired.tenant import render_tenants
 from fleet.desired.values import builtins
-from fleet.errors import ordered
+from fleet.errors import Problem, ordered
+from fleet.memory import without_collection
 from fleet.names import Kind
 
 _KIND_ORDER: Final = {kind: position for position, kind in enumerate(Kind)}
@@ -37,7 +38,22 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
 
     `project_prefix` is what the platform answers; the definition's own word comes before it, `p-` after.
     """
-    prefix = prefix_of(fleet, project_prefix)
+    with without_collection():
+        planned, problems = plan_all(fleet, prefix_of(fleet, project_prefix))
+        direct = fleet.spec.delivery is Delivery.DIRECT
+        ready = (render_direct_ready if direct else render_ready)(fleet, planned)
+    return Plan((*planned, ready), problems)
+
+
+def check(fleet: Fleet) -> tuple[int, tuple[Problem, ...]]:
+    """Return how many objects the plan has, and its problems; the gate, which digests all others, is left out."""
+    with without_collection():
+        planned, problems = plan_all(fleet, prefix_of(fleet, None))
+    return len(planned) + 1, problems
+
+
+def plan_all(fleet: Fleet, prefix: str) -> tuple[list[Desired], tuple[Problem, ...]]:
+    """Return every object but the gate, in order, and the problems."""
     direct = fleet.spec.delivery is Delivery.DIRECT
     applications = render_applications(fleet, prefix)
     objects = (direct_objects if direct else platform_objects)(fleet, prefix, applications)
@@ -46,7 +62,6 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
     for desired in sorted(objects, key=order):
         unique.setdefault(desired.key, desired)
     planned = list(unique.values())
-    ready = (render_direct_ready if direct else render_ready)(fleet, planned)
     problems = (
         *checks.check_names(fleet, prefix),
         *checks.check_templates(fleet),
@@ -55,7 +70,7 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
         *checks.check_duplicates(applications),
         *(check_destinations(fleet) if direct else ()),
     )
-    return Plan((*planned, ready), ordered(problems))
+    return planned, ordered(problems)
 
 
 def platform_objects(fleet: Fleet, prefix: str, applications: Sequence[Rendered]) -> list[Desired]:
@@ -65,7 +80,7 @@ def platform_objects(fleet: Fleet, prefix: str, applications: Sequence[Rendered]
         *(render_cluster(item, fleet) for item in fleet.clusters.values()),
         *(render_project(item, f"{prefix}{item.name}") for item in fleet.projects.values()),
         *(render_template(item, fleet) for item in fleet.templates.values()),
-        *(render_tenant(item, fleet, prefix) for item in fleet.tenants.values()),
+        *render_tenants(fleet, prefix),
         *(item.desired for item in applications),
     ]
 
@@ -90,6 +105,7 @@ def render_applications(fleet: Fleet, prefix: str) -> list[Rendered]:
     found = []
     direct = fleet.spec.delivery is Delivery.DIRECT
     registrations = registrations_of(fleet) if direct else {}
+    sources = Sources(fleet, tidy=direct)
     for _, tenant in sorted(fleet.tenants.items()):
         loft = builtins(tenant, fleet)
         for application in tenant.applications:
@@ -97,9 +113,9 @@ def render_applications(fleet: Fleet, prefix: str) -> list[Rendered]:
             if template is not None and template not in fleet.templates:
                 continue
             found.append(
-                render_argo_application(tenant, application, fleet, loft, registrations)
+                render_argo_application(tenant, application, fleet, loft, registrations, sources)
                 if direct
-                else render_application(tenant, application, fleet, prefix, loft)
+                else render_application(tenant, application, fleet, prefix, loft, sources)
             )
     return found
 
