@@ -21,14 +21,14 @@ import fleet
 from fleet import names
 from fleet.clients.kubernetes import Kubernetes, RemoteError
 from fleet.connections import resolve
-from fleet.definition.fleet import Fleet
+from fleet.definition.fleet import Fleet, Loaded
 from fleet.definition.load import load
 from fleet.definition.model import Delivery
 from fleet.definition.schema import schema as definition_schema
 from fleet.definition.source import parse_value
 from fleet.definition.stack import stack_config
 from fleet.desired.objects import Plan
-from fleet.desired.plan import asks_platform, check, plan
+from fleet.desired.plan import asks_platform, plan
 from fleet.desired.writer import write
 from fleet.errors import (
     DefinitionError,
@@ -39,7 +39,6 @@ from fleet.errors import (
     format_summary,
     ordered,
 )
-from fleet.memory import kept_for_good
 from fleet.refused import Refused
 from fleet.report.agents import AkuityServer
 from fleet.report.direct_delivery import fetch_direct_status
@@ -140,11 +139,8 @@ def validate(
 
     Needs no Pulumi, no cluster and no credentials.
     """
-    source, values = source_of(folder, stack, assignments)
-    with kept_for_good():
-        loaded = load(source, values, values_schema=values_schema)
-        count, found = check(loaded.fleet) if loaded.fleet else (0, ())
-    problems = ordered([*loaded.problems, *found])
+    loaded, planned = plan_of(*source_of(folder, stack, assignments), values_schema)
+    problems = ordered([*loaded.problems, *planned.problems])
     if output is ReportFormat.JSON:
         print_json(
             {
@@ -156,7 +152,7 @@ def validate(
     else:
         print_problems(problems)
         if not errors_of(problems):
-            print(f"{format_summary(problems)}: {counts_of(loaded.fleet, count)}")
+            print(f"{format_summary(problems)}: {counts_of(loaded.fleet, planned)}")
     if errors_of(problems):
         raise typer.Exit(1)
 
@@ -339,11 +335,15 @@ def mark_of(stack: str) -> str:
     return names.owner_mark(str(project.get("name")), stack)
 
 
+def plan_of(folder: Path, values: dict[str, Any], values_schema: Path | None = None) -> tuple[Loaded, Plan]:
+    """Return what a folder defines and its plan, with all problems of both."""
+    loaded = load(folder, values, values_schema=values_schema)
+    return loaded, plan(loaded.fleet) if loaded.fleet else Plan((), ())
+
+
 def sound_plan(folder: Path, values: dict[str, Any], *, quiet: bool = False) -> tuple[Fleet, Plan]:
     """Return a fleet and its plan; with errors the report goes to stderr and the command ends with 1."""
-    with kept_for_good():
-        loaded = load(folder, values)
-        planned = plan(loaded.fleet) if loaded.fleet else Plan((), ())
+    loaded, planned = plan_of(folder, values)
     problems = ordered([*loaded.problems, *planned.problems])
     if loaded.fleet is None or errors_of(problems):
         print_problems(problems)
@@ -353,10 +353,10 @@ def sound_plan(folder: Path, values: dict[str, Any], *, quiet: bool = False) -> 
     return loaded.fleet, planned
 
 
-def counts_of(definition: Fleet | None, objects: int) -> str:
+def counts_of(definition: Fleet | None, planned: Plan) -> str:
     """Return how much a sound definition declares, in words."""
     tenants = len(definition.tenants) if definition else 0
-    return f"{tenants} tenant{'s' if tenants != 1 else ''}, {objects} objects"
+    return f"{tenants} tenant{'s' if tenants != 1 else ''}, {len(planned.objects)} objects"
 
 
 def print_problems(problems: tuple[Problem, ...]) -> None:

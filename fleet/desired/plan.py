@@ -26,34 +26,20 @@ from fleet.desired.ready import render_ready
 from fleet.desired.template import render_template
 from fleet.desired.tenant import render_tenants
 from fleet.desired.values import builtins
-from fleet.errors import Problem, ordered
+from fleet.errors import ordered
 from fleet.memory import without_collection
 from fleet.names import Kind
 
 _KIND_ORDER: Final = {kind: position for position, kind in enumerate(Kind)}
 
 
+@without_collection()
 def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
     """Return every object of the fleet, each after those it depends on, and the problems found on the way.
 
     `project_prefix` is what the platform answers; the definition's own word comes before it, `p-` after.
     """
-    with without_collection():
-        planned, problems = plan_all(fleet, prefix_of(fleet, project_prefix))
-        direct = fleet.spec.delivery is Delivery.DIRECT
-        ready = (render_direct_ready if direct else render_ready)(fleet, planned)
-    return Plan((*planned, ready), problems)
-
-
-def check(fleet: Fleet) -> tuple[int, tuple[Problem, ...]]:
-    """Return how many objects the plan has, and its problems; the gate, which digests all others, is left out."""
-    with without_collection():
-        planned, problems = plan_all(fleet, prefix_of(fleet, None))
-    return len(planned) + 1, problems
-
-
-def plan_all(fleet: Fleet, prefix: str) -> tuple[list[Desired], tuple[Problem, ...]]:
-    """Return every object but the gate, in order, and the problems."""
+    prefix = prefix_of(fleet, project_prefix)
     direct = fleet.spec.delivery is Delivery.DIRECT
     applications = render_applications(fleet, prefix)
     objects = (direct_objects if direct else platform_objects)(fleet, prefix, applications)
@@ -62,6 +48,7 @@ def plan_all(fleet: Fleet, prefix: str) -> tuple[list[Desired], tuple[Problem, .
     for desired in sorted(objects, key=order):
         unique.setdefault(desired.key, desired)
     planned = list(unique.values())
+    ready = (render_direct_ready if direct else render_ready)(fleet, planned)
     problems = (
         *checks.check_names(fleet, prefix),
         *checks.check_templates(fleet),
@@ -70,7 +57,7 @@ def plan_all(fleet: Fleet, prefix: str) -> tuple[list[Desired], tuple[Problem, .
         *checks.check_duplicates(applications),
         *(check_destinations(fleet) if direct else ()),
     )
-    return planned, ordered(problems)
+    return Plan((*planned, ready), ordered(problems))
 
 
 def platform_objects(fleet: Fleet, prefix: str, applications: Sequence[Rendered]) -> list[Desired]:
