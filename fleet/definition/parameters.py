@@ -181,7 +181,7 @@ def _check_value(findings: Findings, where: Placed, path: Keys, parameter: Param
 
 
 def _is_taken(parameter: Parameter, value: Any) -> bool:
-    """Return whether a value is right beyond doubt, as nearly all are: nothing has to be looked up for a report then."""
+    """Return whether a value is right beyond doubt, as nearly all are; nothing is looked up for a report then."""
     if parameter.type in ("", "string", "multiline", "password"):
         free = not (parameter.options or parameter.validation or parameter.invalidation)
         return isinstance(value, str) and (free or value in parameter.options)

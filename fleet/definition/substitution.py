@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any, Final
 
@@ -47,7 +48,7 @@ class Context:
         name: str,
         project: str | None,
         labels: Mapping[str, str],
-        constant: Set[int] = frozenset(),
+        constant: AbstractSet[int] = frozenset(),
     ) -> None:
         self.findings = findings
         self._constant = constant
