@@ -49,10 +49,12 @@ def mark_of(stack: str) -> str:
     return names.owner_mark(str(project.get("name")), stack)
 
 
-def plan_of(folder: Path, values: dict[str, Any], values_schema: Path | None = None) -> tuple[Loaded, Plan]:
+def plan_of(
+    folder: Path, values: dict[str, Any], values_schema: Path | None = None, *, digests: bool = True
+) -> tuple[Loaded, Plan]:
     """Return what a folder defines and its plan, with all problems of both."""
     loaded = load(folder, values, values_schema=values_schema)
-    return loaded, plan(loaded.fleet) if loaded.fleet else Plan((), ())
+    return loaded, plan(loaded.fleet, digests=digests) if loaded.fleet else Plan((), ())
 
 
 def sound_plan(folder: Path, values: dict[str, Any], *, quiet: bool = False) -> tuple[Fleet, Plan]:

@@ -202,4 +202,4 @@ def platform_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def rendered_once(data: Any, loft: Mapping[str, Any]) -> Any:
     """Return data of vcluster.yaml as the platform's first rendering leaves it; what fails there stays as it is."""
-    return render_tree(data, {"loft": loft})[0]
+    return render_tree(data, {"loft": loft})[0] if next(open_texts(data), None) is not None else data

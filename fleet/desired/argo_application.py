@@ -14,7 +14,7 @@ from fleet.definition.fleet import Application, Connector, Fleet, Tenant
 from fleet.definition.model import Target
 from fleet.desired.application import Rendered, Sources, render_content
 from fleet.desired.argo_project import logical_name
-from fleet.desired.argocd import connection, host_destination, namespace
+from fleet.desired.argocd import host_destination, namespace
 from fleet.desired.objects import Desired, Key, manifest
 from fleet.names import Kind
 
@@ -25,12 +25,14 @@ def render_argo_application(
     fleet: Fleet,
     loft: Mapping[str, Any],
     registrations: Mapping[str, Key],
+    connections: Mapping[str, Mapping[str, Any]],
     sources: Sources,
 ) -> Rendered:
     """Return the application as Argo CD keeps it.
 
-    `loft` are the tenant's built-in values, `registrations` the objects that make each destination known, `sources`
-    tidy ones. Without a connector, or a cluster to run on, it is rendered for its problems alone (`is_placed`).
+    `loft` are the tenant's built-in values, `registrations` the objects that make each destination known, `connections`
+    how each connector is reached; `sources` are tidy. Without a connector, or a cluster to run on, it is rendered for
+    its problems alone (`is_placed`).
     """
     content = render_content(application, sources, loft)
     on_host = application.use.target is Target.HOST
@@ -63,7 +65,7 @@ def render_argo_application(
         kind=Kind.ARGO_APPLICATION,
         name=name,
         properties={
-            "argocd": connection(connector) if connector is not None else {},
+            "argocd": connections[connector.name] if connector is not None else {},
             "manifest": body,
             "tenant": tenant.name,
             "application": application.name,

@@ -15,6 +15,7 @@ from fleet.definition.model import Delivery
 from fleet.desired import checks
 from fleet.desired.application import Rendered, Sources, render_application
 from fleet.desired.argo_application import render_argo_application
+from fleet.desired.argocd import connection
 from fleet.desired.cluster import render_cluster
 from fleet.desired.connector import render_connector
 from fleet.desired.destinations import check_destinations
@@ -34,10 +35,11 @@ _KIND_ORDER: Final = {kind: position for position, kind in enumerate(Kind)}
 
 
 @without_collection()
-def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
+def plan(fleet: Fleet, *, project_prefix: str | None = None, digests: bool = True) -> Plan:
     """Return every object of the fleet, each after those it depends on, and the problems found on the way.
 
-    `project_prefix` is what the platform answers; the definition's own word comes before it, `p-` after.
+    `project_prefix` is what the platform answers; the definition's own word comes before it, `p-` after. Without
+    `digests` of all that is planned the plan is only good to be checked.
     """
     prefix = prefix_of(fleet, project_prefix)
     direct = fleet.spec.delivery is Delivery.DIRECT
@@ -48,7 +50,7 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
     for desired in sorted(objects, key=order):
         unique.setdefault(desired.key, desired)
     planned = list(unique.values())
-    ready = (render_direct_ready if direct else render_ready)(fleet, planned)
+    ready = (render_direct_ready if direct else render_ready)(fleet, planned, digests=digests)
     problems = (
         *checks.check_names(fleet, prefix),
         *checks.check_templates(fleet),
@@ -92,6 +94,7 @@ def render_applications(fleet: Fleet, prefix: str) -> list[Rendered]:
     found = []
     direct = fleet.spec.delivery is Delivery.DIRECT
     registrations = registrations_of(fleet) if direct else {}
+    connections = {name: connection(each) for name, each in fleet.connectors.items()} if direct else {}
     sources = Sources(fleet, tidy=direct)
     for _, tenant in sorted(fleet.tenants.items()):
         loft = builtins(tenant, fleet)
@@ -100,7 +103,7 @@ def render_applications(fleet: Fleet, prefix: str) -> list[Rendered]:
             if template is not None and template not in fleet.templates:
                 continue
             found.append(
-                render_argo_application(tenant, application, fleet, loft, registrations, sources)
+                render_argo_application(tenant, application, fleet, loft, registrations, connections, sources)
                 if direct
                 else render_application(tenant, application, fleet, prefix, loft, sources)
             )

@@ -25,7 +25,7 @@ Errors: TypeAlias = list[tuple[Path, GoTemplateError]]
 
 # Empty means something there, or is a part of data that Argo CD hands on as it is.
 _MEANT: Final = frozenset({"automated", "valuesObject", "ignoreDifferences", "patches", "env"})
-_EMPTY: Final = (None, "", {}, [])
+_EMPTY: Final[tuple[Any, ...]] = (None, "", {}, [])
 _MISSING: Final = object()
 _SCALARS: Final = (bool, int, type(None))
 
@@ -206,7 +206,7 @@ def open_texts(data: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
     if isinstance(data, str):
         if OPEN in data:
             yield path, data
-    elif isinstance(data, Mapping):
+    elif isinstance(data, dict):
         for key, value in data.items():
             yield from open_texts(value, (*path, key))
     elif isinstance(data, list | tuple):

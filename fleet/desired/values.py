@@ -124,8 +124,8 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     found = dict(below)
     for key, value in above.items():
         under = found.get(key)
-        both = isinstance(value, Mapping) and isinstance(under, Mapping)
-        found[key] = merged(under, value) if both and isinstance(under, Mapping) else value
+        both = isinstance(value, dict) and isinstance(under, dict)
+        found[key] = merged(under, value) if both and isinstance(under, dict) else value
     return found
 
 
@@ -133,13 +133,13 @@ def lookup(values: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     """Return the value at a path, None where there is none."""
     found: Any = values
     for part in path:
-        found = found.get(part) if isinstance(found, Mapping) else None
+        found = found.get(part) if isinstance(found, dict) else None
     return found
 
 
 def leaves(data: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield every string of a tree with its path."""
-    if isinstance(data, Mapping):
+    if isinstance(data, dict):
         for key, value in data.items():
             yield from leaves(value, (*path, key))
     elif isinstance(data, list | tuple):
