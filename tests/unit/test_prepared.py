@@ -6,6 +6,7 @@ import copy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -62,7 +63,7 @@ TEXTS = st.lists(ACTIONS | st.sampled_from(["x", " <no", " value>", "\n"]), min_
 )
 
 
-def alone(text, values):
+def alone(text: str, values: dict[str, Any]) -> object:
     """Return what the engine makes of a text, or its words."""
     try:
         return render_text(text, copy.deepcopy(values))
@@ -76,7 +77,7 @@ def pieces_of(text: str) -> tuple[Piece, ...]:
     return found
 
 
-def said(found):
+def said(found: object) -> object:
     return (found.code, str(found)) if isinstance(found, GoTemplateError) else found
 
 
