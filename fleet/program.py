@@ -102,8 +102,8 @@ async def declare_objects(planned: Plan, bag: Callable[[Desired], dict[str, Any]
         if desired.kind is Kind.FLEET_READY:
             written = [begun[key] for key in desired.depends_on if key[0] in WRITTEN]
             made |= {"observed": digest_of(written), "notReady": {}}
-            # Direct delivery always waits for Argo CD: there is nothing else to wait for.
-            made |= {"waitFor": waits} if "sources" in made else {}
+            # Direct delivery waits for Argo CD or for nothing: there is nothing else to wait for.
+            made |= {"waitFor": waits} if "sources" in made or waits == names.WAIT_FOR_NOTHING else {}
         return made
 
     for desired in planned.objects:
