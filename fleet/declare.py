@@ -1,10 +1,10 @@
 """Declares a plan's resources at the engine, straight over its protocol and a bounded number at a time.
 
-The SDK's `Resource` is made for programs of a few hundred: for each it makes futures for every property, logs four debug
-messages with a blocking call each, walks the stack to say where in the program it was, which then makes most of the
-state file, and waits for all of them in a way that is quadratic in what is outstanding. Here a resource is one request,
-made when its turn comes. The engine gets the same as from the SDK, but for the place in the program; a test holds the
-two against each other for every kind.
+The SDK's `Resource` is made for programs of a few hundred: for each it makes futures for every property, logs four
+debug messages with a blocking call each, walks the stack to say where in the program it was, which then makes most of
+the state file, and waits for all of them in a way that is quadratic in what is outstanding. Here a resource is one
+request, made when its turn comes. The engine gets the same as from the SDK, but for the place in the program; a test
+holds the two against each other for every kind.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ in `desired`, how it comes to be in `providers`.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import sys
@@ -18,11 +19,11 @@ import pulumi
 
 from fleet import names
 from fleet.clients.kubernetes import Kubernetes, RemoteError
+from fleet.declare import Declaring, Task
 from fleet.definition.credentials import credentials_of
 from fleet.definition.fleet import Entry, Fleet
 from fleet.definition.load import load
 from fleet.definition.model import Credential
-from fleet.declare import Declaring, Task
 from fleet.desired.objects import Desired, Key, Plan, Reference, credential_source
 from fleet.desired.plan import asks_platform, plan
 from fleet.errors import (
@@ -82,7 +83,7 @@ def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
         await declare_objects(planned, lambda desired: bag_of(desired, mark, known, folder), waits)
 
     # The SDK waits for an output that is awaited before the program ends, and raises what it raises.
-    pulumi.Output.from_input(main())
+    pulumi.Output.from_input(asyncio.ensure_future(main()))
     pulumi.export("fleet", fleet.name)
     pulumi.export("tenants", len(fleet.tenants))
     pulumi.export("applications", sum(len(tenant.applications) for tenant in fleet.tenants.values()))

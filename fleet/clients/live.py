@@ -18,6 +18,9 @@ from typing import Protocol, TypeAlias
 from fleet.clients.remote import Manifest, Ref, without_managed_fields
 
 DEFAULT_MAX_MISSING = 10
+# How old a LIST may be that says what exists before a write, and how much of the time goes into such LISTs at most.
+RECENT_S = 5.0
+RECENT_SHARE = 0.05
 
 
 class Source(Protocol):
@@ -42,6 +45,7 @@ class Source(Protocol):
         """Return all objects of a kind."""
 
 
+_Name: TypeAlias = tuple[str | None, str]
 _Place: TypeAlias = tuple[str, str, str | None, frozenset[tuple[str, str]]]
 
 
@@ -56,6 +60,7 @@ class _Listing:
     lock: threading.Lock = field(default_factory=threading.Lock)
     objects: dict[tuple[str | None, str], Manifest] | None = None
     listed_at: float = 0.0
+    took_s: float = 0.0
     failure: Exception | None = None
     failed_at: float = 0.0
 
@@ -77,6 +82,7 @@ class Live:
         self._lock = threading.Lock()
         self._kept: dict[_Place, _Listing] = {}
         self._polled: dict[_Place, _Listing] = {}
+        self._recent: dict[_Place, _Listing] = {}
         self._missing: dict[Ref, None] = {}
 
     def read(
@@ -141,6 +147,21 @@ class Live:
                 listing.listed_at = self._now()
             return list(listing.objects.values())
 
+    def recent(self, api_version: str, kind: str, namespace: str | None = None) -> Mapping[_Name, Manifest]:
+        """Return all objects that exist, whoever made them, by namespace and name: as a LIST gave them a moment ago.
+
+        Before thousands of writes one LIST every few seconds tells what each GET would. Writes of this process are in
+        it. The mapping is live: a reader that waits sees it change.
+        """
+        listing = self._listing(self._recent, api_version, kind, namespace)
+        with listing.lock:
+            began = self._now()
+            age = max(RECENT_S, listing.took_s / RECENT_SHARE)
+            if listing.objects is None or began - listing.listed_at > age:
+                listing.objects = self._list(api_version, kind, namespace, None)
+                listing.listed_at, listing.took_s = began, self._now() - began
+            return listing.objects
+
     def once(self, api_version: str, kind: str) -> list[Manifest]:
         """Return all objects of a kind as they were when this run first asked for them."""
         return self.poll(api_version, kind, max_age_s=float("inf"))
@@ -181,14 +202,15 @@ class Live:
             return listings.setdefault(place, _Listing())
 
     def _correct(self, ref: Ref, manifest: Manifest | None) -> None:
-        listing = self._listing(self._kept, ref.api_version, ref.kind, ref.namespace)
-        with listing.lock:
-            if listing.objects is None:
-                return
-            if manifest is None:
-                listing.objects.pop((ref.namespace, ref.name), None)
-            else:
-                listing.objects[ref.namespace, ref.name] = manifest
+        for kept in (self._kept, self._recent):
+            listing = self._listing(kept, ref.api_version, ref.kind, ref.namespace)
+            with listing.lock:
+                if listing.objects is None:
+                    continue
+                if manifest is None:
+                    listing.objects.pop((ref.namespace, ref.name), None)
+                else:
+                    listing.objects[ref.namespace, ref.name] = manifest
 
     def _count(self, ref: Ref) -> None:
         with self._lock:

@@ -23,6 +23,8 @@ SHOWN = 20
 CONNECT_TIMEOUT_S = 300.0
 # How long Argo CD may say that it cannot take an application's objects away before that counts as its answer.
 STUCK_S = 20.0
+# How long all applications that a run deletes are waited for, however many: long enough to see that one is stuck.
+GONE_S = 30.0
 # How long to wait for the end of a sync before a deletion is asked for. A hook may need all of it to go.
 STOP_TIMEOUT_S = 30.0
 # How long Argo CD may need to notice what it has just made in a cluster.
@@ -37,6 +39,7 @@ class ArgoApplicationProvider(DirectProvider):
     """
 
     keys: ClassVar[tuple[str, ...]] = ("manifest", "argocd", "decommission", "owner")
+    numerous: ClassVar[bool] = True
     carried: ClassVar[tuple[str, ...]] = ("mark", "revision", "destination")
 
     def allow(self, olds: Bag, news: Bag) -> None:
@@ -127,8 +130,7 @@ class ArgoApplicationProvider(DirectProvider):
         name = at(live, "spec", "destination", "name")
         if not name or name == names.ARGOCD_IN_CLUSTER:
             return
-        known = current.polled(argo, names.ARGOCD_API_VERSION, CLUSTER)
-        if any(each["metadata"]["name"] == name for each in known):
+        if (None, name) in current.live_in(argo).recent(names.ARGOCD_API_VERSION, CLUSTER):
             return
         if argo.cluster(name) is None:
             raise Refused(
@@ -144,7 +146,7 @@ class ArgoApplicationProvider(DirectProvider):
             pulumi.log.warn(_left_behind(bag, live))
 
     def after_delete(self, current: Session, bag: Bag, live: Manifest) -> None:
-        """Wait until it is gone, within the time that all deletions of this run share.
+        """Wait until it is gone, within the short time that all applications of this run share.
 
         Past it, the deletion goes on without us: the cluster's registration waits for its end. One that Argo CD cannot
         bring to an end, since it does not reach the cluster, is refused much earlier.
@@ -171,7 +173,7 @@ class ArgoApplicationProvider(DirectProvider):
                 )
             return not left
 
-        wait_until(gone, current.delete_deadline())
+        wait_until(gone, current.deadline("applications", GONE_S))
 
 
 def _destination(bag: Mapping[str, Any]) -> str:

@@ -10,7 +10,6 @@ and putting the field back means to take it over again. Nothing is ever forced o
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
@@ -81,6 +80,9 @@ class ObjectProvider(FleetProvider):
     may be touched.
     """
 
+    numerous: ClassVar[bool] = False
+    """Whether there may be thousands: before a write, a LIST tells what exists, and not a GET each."""
+
     selector: ClassVar[Mapping[str, str]] = {}
     """Labels that narrow the LIST by which objects of this kind are read."""
 
@@ -99,9 +101,14 @@ class ObjectProvider(FleetProvider):
         """Return the labels that narrow the LIST by which this stack's objects of the kind are read."""
         return self.selector
 
+    def exists(self, home: Home, ref: Ref) -> bool:
+        """Return whether there is such an object, as a LIST of a moment ago shows it."""
+        return (ref.namespace, ref.name) in home.live.recent(ref.api_version, ref.kind, ref.namespace)
+
     def encode(self, bag: Bag) -> Manifest:
         """Return the manifest to apply, without ownership mark."""
-        return copy.deepcopy(bag["manifest"])
+        manifest: Manifest = _plain(bag["manifest"])
+        return manifest
 
     def past(self, before: Bag) -> Manifest | None:
         """Return what was declared until now, for a home that cannot tell."""
@@ -129,7 +136,9 @@ class ObjectProvider(FleetProvider):
         """Write the object, after adopting or refusing one that exists."""
         current, bag = session(), declared(props)
         ref, home = self.ref(bag), self.home(current, bag)
-        live = _settled(current, home, ref)
+        exists = not self.numerous or self.exists(home, ref)
+        # Another one's that appears in between is not forced: its fields conflict.
+        live = _settled(current, home, ref) if exists else None
         written = self.write(current, bag, live, force=live is not None and self.admit(bag, live))
         identifier = names.object_id(home.name, ref.api_version, ref.kind, ref.namespace, ref.name)
         return CreateResult(identifier, self.outs(bag, written))

@@ -112,6 +112,12 @@ class ArgoHome:
         """Return the object as it is now."""
         if ref.kind == argocd.APPLICATION:
             return self.argo.application(ref.name, self._project)
+        if ref.kind == argocd.CLUSTER:
+            # Its Secret is named after its server: only a LIST finds it, and one does for many. Deleting it and
+            # writing it go by its UID.
+            found = self.live.recent(ref.api_version, ref.kind).get((ref.namespace, ref.name))
+            if found is not None:
+                return found
         return self.argo.get(ref)
 
     def read(self, ref: Ref, labels: Mapping[str, str], *, guarded: bool = True) -> Manifest | None:

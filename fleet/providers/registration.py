@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+import time
+from collections import defaultdict
 from typing import Any, ClassVar
 
 from fleet import names
 from fleet.clients.access import Access
+from fleet.clients.argo import Argo
 from fleet.clients.argo_objects import CLUSTER, config_text
 from fleet.clients.kubernetes import Manifest, Ref
+from fleet.clients.live import RECENT_S, RECENT_SHARE
 from fleet.providers.base import Bag
 from fleet.providers.direct import DirectProvider, at, await_served, whose
 from fleet.providers.projection import ABSENT, project
@@ -34,6 +39,7 @@ class ClusterRegistrationProvider(DirectProvider):
     )
     carried: ClassVar[tuple[str, ...]] = ("mark", "server", "written")
     # Another reference to the same text is the same access: the fingerprint says so.
+    numerous: ClassVar[bool] = True
     noted: ClassVar[tuple[str, ...]] = ("access", "argocd", "decommission")
 
     def ref(self, bag: Bag) -> Ref:
@@ -86,7 +92,9 @@ class ClusterRegistrationProvider(DirectProvider):
     ) -> Manifest:
         """Register the cluster once it answers, unless its name or its address is taken."""
         name, server = bag["cluster"]["name"], _access(current, bag).server
-        for each in self.argo(current, bag).clusters():
+        argo = self.argo(current, bag)
+        registered: Registered = current.once("registered", bag["argocd"], lambda: Registered(argo))
+        for each in registered.near(name, server):
             known, address = each["metadata"]["name"], each["spec"]["server"]
             if address == server and known != name:
                 raise Refused(
@@ -102,7 +110,9 @@ class ClusterRegistrationProvider(DirectProvider):
                 )
         if before is None:
             await_served(current, bag)
-        return super().write(current, bag, live, force=force, before=before)
+        written = super().write(current, bag, live, force=force, before=before)
+        registered.note(written)
+        return written
 
     def before_delete(self, current: Session, bag: Bag, live: Manifest) -> None:
         """Wait until no application names the cluster: Argo CD would leave its objects behind without a word."""
@@ -116,6 +126,51 @@ class ClusterRegistrationProvider(DirectProvider):
             "kind": CLUSTER,
             "metadata": {"name": cluster["name"], "labels": dict(cluster.get("labels") or {})},
         }
+
+
+class Registered:
+    """All clusters that an Argo CD knows, by name and by address, whoever registered them.
+
+    A LIST of a moment ago and what this process has written since: asking before each of a thousand registrations
+    would be quadratic.
+    """
+
+    def __init__(self, argo: Argo) -> None:
+        """Take the Argo CD."""
+        self._argo = argo
+        self._lock = threading.Lock()
+        self._listed_at: float | None = None
+        self._took_s = 0.0
+        self._found: dict[str, list[Manifest]] = defaultdict(list)
+
+    def near(self, name: str, server: str) -> list[Manifest]:
+        """Return the clusters that bear this name or stand at this address."""
+        with self._lock:
+            began = time.monotonic()
+            if self._listed_at is None or began - self._listed_at > max(
+                RECENT_S, self._took_s / RECENT_SHARE
+            ):
+                self._list()
+                self._listed_at, self._took_s = began, time.monotonic() - began
+            return list({id(each): each for each in (*self._found[name], *self._found[server])}.values())
+
+    def note(self, written: Manifest) -> None:
+        """Take over a registration that was just written, in place of what it was before."""
+        name = written["metadata"]["name"]
+        with self._lock:
+            for old in [each for each in self._found[name] if each.get("secret") == written.get("secret")]:
+                self._found[name].remove(old)
+                self._found[old["spec"]["server"]].remove(old)
+            self._add(written)
+
+    def _list(self) -> None:
+        self._found.clear()
+        for each in self._argo.clusters():
+            self._add(each)
+
+    def _add(self, cluster: Manifest) -> None:
+        self._found[cluster["metadata"]["name"]].append(cluster)
+        self._found[cluster["spec"]["server"]].append(cluster)
 
 
 def fingerprint(cluster: str, text: str) -> str:

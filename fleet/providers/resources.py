@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any, ClassVar, Final
 
@@ -55,7 +55,7 @@ class FleetResource(Resource):
 
 
 @cache
-def _serialized(provider: type[FleetProvider]) -> str:
+def _serialized(provider: Callable[[], FleetProvider]) -> str:
     return str(serialize_provider(provider()))
 
 

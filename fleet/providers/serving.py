@@ -54,31 +54,31 @@ def install() -> None:
 
 
 def _check(self: Any, request: Any, context: Any) -> Any:
-    from fleet.providers import serving  # noqa: PLC0415
+    from fleet.providers import serving  # noqa: PLC0415, PLW0406
 
     return serving.check(self, request, context)
 
 
 def _diff(self: Any, request: Any, context: Any) -> Any:
-    from fleet.providers import serving  # noqa: PLC0415
+    from fleet.providers import serving  # noqa: PLC0415, PLW0406
 
     return serving.diff(self, request, context)
 
 
 def _read(self: Any, request: Any, context: Any) -> Any:
-    from fleet.providers import serving  # noqa: PLC0415
+    from fleet.providers import serving  # noqa: PLC0415, PLW0406
 
     return serving.read(self, request, context)
 
 
 def _create(self: Any, request: Any, context: Any) -> Any:
-    from fleet.providers import serving  # noqa: PLC0415
+    from fleet.providers import serving  # noqa: PLC0415, PLW0406
 
     return serving.create(self, request, context)
 
 
 def _update(self: Any, request: Any, context: Any) -> Any:
-    from fleet.providers import serving  # noqa: PLC0415
+    from fleet.providers import serving  # noqa: PLC0415, PLW0406
 
     return serving.update(self, request, context)
 
@@ -97,7 +97,10 @@ def diff(servicer: Any, request: proto.DiffRequest, context: Any) -> proto.DiffR
     if provider is not None and type(provider).diff is FleetProvider.diff:
         olds, news = request.olds.fields, request.news.fields
         # Reading a field that a map of messages lacks would add it.
-        if all((key in olds) == (key in news) and (key not in news or olds[key] == news[key]) for key in provider.keys):
+        if all(
+            (key in olds) == (key in news) and (key not in news or olds[key] == news[key])
+            for key in provider.keys
+        ):
             if type(provider).allow is not FleetProvider.allow:
                 provider.allow(wire.to_bag(request.olds), wire.to_bag(request.news))
             return proto.DiffResponse(changes=proto.DiffResponse.DIFF_NONE)
@@ -125,9 +128,7 @@ def create(servicer: Any, request: proto.CreateRequest, context: Any) -> proto.C
         return _sdk("Create", servicer, request, context)
     bag = wire.to_bag(request.properties)
     result = provider.create(bag)
-    return proto.CreateResponse(
-        id=result.id, properties=_written(request.properties, bag, result.outs or {})
-    )
+    return proto.CreateResponse(id=result.id, properties=_written(request.properties, bag, result.outs or {}))
 
 
 def update(servicer: Any, request: proto.UpdateRequest, context: Any) -> proto.UpdateResponse:

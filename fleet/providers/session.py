@@ -26,8 +26,10 @@ from fleet.refused import Refused
 # For all tenants that one run deletes together: longer waits are the business of what the tenants depend on.
 DELETE_BUDGET_S: Final = 120.0
 RELEASE_TIMEOUT_S: Final = 300.0
-FIRST_PAUSE_S: Final = 1.0
+FIRST_PAUSE_S: Final = 0.25
 LAST_PAUSE_S: Final = 5.0
+# How old the answer that waiting threads share may be.
+POLLED_S: Final = 0.5
 
 
 _T = TypeVar("_T")
@@ -124,7 +126,7 @@ class Session:
 
     def live_in(self, source: Source) -> Live:
         """Return the live objects of a system, as this run sees them: one cache for each client."""
-        return self._once("live", id(source), lambda: Live(source, max_missing=self.settings.max_missing))
+        return self.once("live", id(source), lambda: Live(source, max_missing=self.settings.max_missing))
 
     def resolve(self, reference: Mapping[str, Any]) -> str:
         """Return the credential that a bag refers to.
@@ -136,11 +138,11 @@ class Session:
 
     def argo(self, connection: Mapping[str, Any]) -> Argo:
         """Return the Argo CD of a connection."""
-        return self._once("argo", connection, lambda: self._argo(connection))
+        return self.once("argo", connection, lambda: self._argo(connection))
 
     def akuity(self, akuity: Mapping[str, Any]) -> Akuity:
         """Return the Akuity organization of a connector."""
-        return self._once("akuity", akuity, lambda: connect_akuity(akuity, self.resolve))
+        return self.once("akuity", akuity, lambda: connect_akuity(akuity, self.resolve))
 
     def instance(self, akuity: Mapping[str, Any]) -> Instance:
         """Return the Akuity instance of a connector.
@@ -148,7 +150,7 @@ class Session:
         Raises:
             Refused: the organization has no such one.
         """
-        return self._once("instance", akuity, lambda: find_instance(self.akuity(akuity), akuity))
+        return self.once("instance", akuity, lambda: find_instance(self.akuity(akuity), akuity))
 
     def agents(self, akuity: Mapping[str, Any]) -> AkuityClusters:
         """Return the clusters that are registered at the instance of a connector.
@@ -156,7 +158,7 @@ class Session:
         Raises:
             Refused: the organization has no such instance.
         """
-        return self._once(
+        return self.once(
             "agents",
             akuity,
             lambda: AkuityClusters(self.akuity(akuity), self.instance(akuity), akuity["connector"]),
@@ -164,15 +166,19 @@ class Session:
 
     def access(self, access: Mapping[str, Any], what: str) -> Access:
         """Return the API server and identity of an access; `what` is whose it is, in messages."""
-        if "kubeconfig" in access:
-            return Access.of_kubeconfig(self.resolve(access["kubeconfig"]), what)
-        return Access.of_token(
-            access["server"], self.resolve(access["token"]), str(access.get("caData") or "")
-        )
+
+        def read() -> Access:
+            if "kubeconfig" in access:
+                return Access.of_kubeconfig(self.resolve(access["kubeconfig"]), what)
+            return Access.of_token(
+                access["server"], self.resolve(access["token"]), str(access.get("caData") or "")
+            )
+
+        return self.once("access", access, read)
 
     def cluster(self, access: Mapping[str, Any], what: str = "of the cluster") -> Kubernetes:
         """Return the client of the API server of an access; `what` is whose it is, in messages."""
-        return self._once(
+        return self.once(
             "cluster", access, lambda: Kubernetes.connect(self.access(access, what).kubeconfig())
         )
 
@@ -184,7 +190,7 @@ class Session:
 
         return connect_argo(connection, self.resolve, own)
 
-    def _once(self, what: str, bag: Mapping[str, Any] | int, make: Callable[[], _T]) -> _T:
+    def once(self, what: str, bag: Mapping[str, Any] | int, make: Callable[[], _T]) -> _T:
         """Return what was made for a bag; threads that need the same wait for one of them, others do not."""
         key = (what, json.dumps(bag, sort_keys=True))
         with self._lock:
@@ -222,7 +228,7 @@ class Session:
     ) -> list[dict[str, Any]]:
         """Return a kind's objects in a system for a waiting thread: fresh, and shared with the other waiting ones."""
         live = self.live_in(source)
-        return live.poll(api_version, kind, namespace, labels=labels, max_age_s=FIRST_PAUSE_S / 2)
+        return live.poll(api_version, kind, namespace, labels=labels, max_age_s=POLLED_S)
 
     def objects(self, api_version: str, kind: str, namespace: str | None = None) -> list[dict[str, Any]]:
         """Return a kind's objects in the control plane cluster for a waiting thread."""

@@ -22,6 +22,7 @@ class TenantProvider(ObjectProvider):
     """
 
     keys: ClassVar[tuple[str, ...]] = ("manifest", "values", "nulls", "owner")
+    numerous: ClassVar[bool] = True
     carried: ClassVar[tuple[str, ...]] = ("mark", "revision", "registration")
 
     def allow(self, olds: Bag, news: Bag) -> None:

@@ -105,7 +105,9 @@ def _set(target: Value, value: Any) -> None:
 
 def _dict(struct: Struct) -> dict[str, Any]:
     found = {key: _get(value) for key, value in struct.fields.items()}
-    return {key: value for key, value in found.items() if value is not None} if None in found.values() else found
+    return (
+        {key: value for key, value in found.items() if value is not None} if None in found.values() else found
+    )
 
 
 def _get(value: Value) -> Any:
