@@ -78,9 +78,10 @@ def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
 
     waits = wait_for(config)
 
-    async def main() -> None:
-        known = {credential: Secret(await text.future()) for credential, text in credentials.items()}
+    async def main() -> bool:
+        known = await secrets_of(credentials)
         await declare_objects(planned, lambda desired: bag_of(desired, mark, known, folder), waits)
+        return True
 
     # The SDK waits for an output that is awaited before the program ends, and raises what it raises.
     pulumi.Output.from_input(asyncio.ensure_future(main()))
@@ -200,6 +201,11 @@ def resolve_credentials(
     if problems:
         raise DefinitionError(ordered(problems))
     return resolved
+
+
+async def secrets_of(credentials: Mapping[Credential, pulumi.Output[str]]) -> dict[Credential, Secret]:
+    """Return the text of each credential, for property bags."""
+    return {credential: Secret(await text.future()) for credential, text in credentials.items()}
 
 
 def credentials_in(fleet: Fleet) -> Iterator[tuple[Entry | Fleet, tuple[str, ...], Credential]]:

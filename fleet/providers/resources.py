@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache, partial
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import pulumi
@@ -51,12 +51,13 @@ class FleetResource(Resource):
     @classmethod
     def reference(cls) -> dict[str, Any]:
         """Return the property by which the provider process finds the provider."""
-        return {PROVIDER_KEY: _serialized(cls.provider)}
+        if cls.provider not in _SERIALIZED:
+            _SERIALIZED[cls.provider] = str(serialize_provider(cls.provider()))
+        return {PROVIDER_KEY: _SERIALIZED[cls.provider]}
 
 
-@cache
-def _serialized(provider: Callable[[], FleetProvider]) -> str:
-    return str(serialize_provider(provider()))
+# Serializing one takes longer than all the rest of declaring a resource.
+_SERIALIZED: Final[dict[type[FleetProvider], str]] = {}
 
 
 class Connector(FleetResource, module="fleet", name="Connector"):

@@ -83,7 +83,7 @@ def _update(self: Any, request: Any, context: Any) -> Any:
     return serving.update(self, request, context)
 
 
-def check(servicer: Any, request: proto.CheckRequest, context: Any) -> proto.CheckResponse:
+def check(servicer: Any, request: proto.CheckRequest, context: Any) -> Any:
     """Accept the inputs as they are; nulls do not exist, as for the SDK."""
     provider = _provider(servicer, request.news)
     if provider is None or type(provider).check is not FleetProvider.check or wire.has_nulls(request.news):
@@ -91,7 +91,7 @@ def check(servicer: Any, request: proto.CheckRequest, context: Any) -> proto.Che
     return proto.CheckResponse(inputs=request.news)
 
 
-def diff(servicer: Any, request: proto.DiffRequest, context: Any) -> proto.DiffResponse:
+def diff(servicer: Any, request: proto.DiffRequest, context: Any) -> Any:
     """Say that nothing differs where the compared properties are the same messages; else compare as the SDK does."""
     provider = _provider(servicer, request.news)
     if provider is not None and type(provider).diff is FleetProvider.diff:
@@ -107,7 +107,7 @@ def diff(servicer: Any, request: proto.DiffRequest, context: Any) -> proto.DiffR
     return _sdk("Diff", servicer, request, context)
 
 
-def read(servicer: Any, request: proto.ReadRequest, context: Any) -> proto.ReadResponse:
+def read(servicer: Any, request: proto.ReadRequest, context: Any) -> Any:
     """Return the live state."""
     provider = _provider(servicer, request.properties)
     if provider is None:
@@ -115,13 +115,13 @@ def read(servicer: Any, request: proto.ReadRequest, context: Any) -> proto.ReadR
     bag = wire.to_bag(request.properties)
     result = provider.read(request.id, bag)
     outs: Mapping[str, Any] = result.outs or {}
-    response = proto.ReadResponse(id=result.id, properties=_written(request.properties, bag, outs))
+    response = proto.ReadResponse(id=result.id or "", properties=_written(request.properties, bag, outs))
     if result.inputs is not None:
         response.inputs.CopyFrom(_written(request.properties, bag, result.inputs))
     return response
 
 
-def create(servicer: Any, request: proto.CreateRequest, context: Any) -> proto.CreateResponse:
+def create(servicer: Any, request: proto.CreateRequest, context: Any) -> Any:
     """Create the object."""
     provider = _provider(servicer, request.properties)
     if provider is None:
@@ -131,7 +131,7 @@ def create(servicer: Any, request: proto.CreateRequest, context: Any) -> proto.C
     return proto.CreateResponse(id=result.id, properties=_written(request.properties, bag, result.outs or {}))
 
 
-def update(servicer: Any, request: proto.UpdateRequest, context: Any) -> proto.UpdateResponse:
+def update(servicer: Any, request: proto.UpdateRequest, context: Any) -> Any:
     """Write the object again."""
     provider = _provider(servicer, request.news)
     if provider is None:

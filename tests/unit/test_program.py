@@ -17,6 +17,7 @@ from fleet.desired.plan import plan
 from fleet.errors import DefinitionError, format_report
 from fleet.names import Kind
 from fleet.providers.registration import fingerprint
+from fleet.providers.wire import Secret, to_bag, to_struct
 from tests.unit.fleets import connector, direct_fleet, fleet
 
 FOLDER = Path("stacks/test")
@@ -46,12 +47,11 @@ def bags_of(of: Fleet, config: pulumi.Config) -> Bags:
     """Return the resolved inputs of every resource of a fleet."""
 
     async def resolved() -> Bags:
-        credentials = program.resolve_credentials(of, FOLDER, config)
-        found: Bags = {}
-        for desired in plan(of).objects:
-            bag = program.bag_of(desired, "project.stack", credentials, FOLDER)
-            found[desired.key] = await pulumi.Output.from_input(bag).future()
-        return found
+        credentials = await program.secrets_of(program.resolve_credentials(of, FOLDER, config))
+        return {
+            desired.key: to_bag(to_struct(program.bag_of(desired, "project.stack", credentials, FOLDER)))
+            for desired in plan(of).objects
+        }
 
     return asyncio.run(resolved())
 
@@ -75,15 +75,15 @@ def test_credentials_of_the_direct_delivery_stay_references(config):
 def test_plain_credential_is_a_secret(config):
     """A kubeconfig written into the definition is in the bag, as a secret of Pulumi's."""
 
-    async def held() -> Mapping[str, Any]:
+    async def held() -> Any:
         of = direct_fleet()
-        credentials = program.resolve_credentials(of, FOLDER, config)
+        credentials = await program.secrets_of(program.resolve_credentials(of, FOLDER, config))
         desired = next(item for item in plan(of).objects if item.name == "tenant-test-given")
-        bag = program.bag_of(desired, "project.stack", credentials, FOLDER)
-        value = bag["access"]["kubeconfig"]["value"]
-        return {"secret": await value.is_secret(), "text": await value.future()}
+        return program.bag_of(desired, "project.stack", credentials, FOLDER)["access"]["kubeconfig"]["value"]
 
-    assert asyncio.run(held()) == {"secret": True, "text": "hunter2"}
+    value = asyncio.run(held())
+    assert isinstance(value, Secret)
+    assert (value.value, repr(value)) == ("hunter2", "Secret(...)")
 
 
 def test_registration_has_a_fingerprint_of_its_access(config, monkeypatch):
