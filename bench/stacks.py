@@ -60,8 +60,9 @@ class Stack:
     @property
     def state_bytes(self) -> int:
         """Return the size of the state file."""
-        path = self.folder / "backend" / ".pulumi" / "stacks" / self.project / f"{self.name}.json"
-        return path.stat().st_size
+        kept = self.folder / "backend" / ".pulumi" / "stacks" / self.project
+        paths = (kept / f"{self.name}.json.gz", kept / f"{self.name}.json")
+        return next(path for path in paths if path.exists()).stat().st_size
 
 
 def open_stack(
@@ -83,7 +84,8 @@ def open_stack(
         "PYTHONPATH": str(ROOT),
     }
     # How we run Pulumi is ours alone: the others have what they say.
-    plain = {key: value for key, value in environment.items() if key not in engine.ENVIRONMENT}
+    ours = {*engine.ENVIRONMENT, "PULUMI_HOME"}
+    plain = {key: value for key, value in environment.items() if key not in ours}
     made = Stack(folder, project, name, {**plain, **variables})
     made.pulumi("stack", "init")
     return made
@@ -102,7 +104,8 @@ def fleet_stack(scene: Scene, folder: Path, names: Names, tenants: int, delivery
         "fleet:context": "direct" if delivery == "direct" else "platform",
         f"fleet:{TOKEN_KEY}": "token-of-nobody",
     }
-    return open_stack(scene, folder, "fleet", "bench", config, **engine.ENVIRONMENT)
+    home = {"PULUMI_HOME": scene.sandbox.env()["PULUMI_HOME"]}
+    return open_stack(scene, folder, "fleet", "bench", config, **engine.ENVIRONMENT, **home)
 
 
 def floor_stack(scene: Scene, folder: Path, resources: int) -> Stack:

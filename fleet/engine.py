@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from fleet.refused import Refused
@@ -17,6 +18,10 @@ from fleet.refused import Refused
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "PULUMI_SKIP_CHECKPOINTS": "true",
     "PULUMI_SKIP_UPDATE_CHECK": "true",
+    # Resources are compared side by side, and not one after the other.
+    "PULUMI_PARALLEL_DIFF": "true",
+    # State is one JSON file of several kB a resource, nearly all of it repeated words.
+    "PULUMI_DIY_BACKEND_GZIP": "true",
 }
 ANSWER_S: Final = 60.0
 
@@ -24,6 +29,18 @@ ANSWER_S: Final = 60.0
 def environment() -> dict[str, str]:
     """Return the environment that `pulumi` is started in: this process's own, with our defaults below it."""
     return {**ENVIRONMENT, **os.environ}
+
+
+def make_quiet_home(folder: Path) -> None:
+    """Make a folder for `PULUMI_HOME` in which the engine keeps no log of its own.
+
+    It writes every message of its most verbose level there, with all properties, compressed and encrypted: nearly half
+    of its processor time. No setting turns that off; where it cannot make the folder, it goes on without.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    logs = folder / "logs"
+    if not logs.is_dir():
+        logs.touch()
 
 
 def ask(*arguments: str, what: str, cure: str, timeout_s: float = ANSWER_S) -> str:

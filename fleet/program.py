@@ -84,7 +84,7 @@ def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
         return True
 
     # The SDK waits for an output that is awaited before the program ends, and raises what it raises.
-    pulumi.Output.from_input(asyncio.ensure_future(main()))
+    pulumi.Output.from_input(asyncio.ensure_future(main()))  # type: ignore[arg-type]  # the SDK types it for maps
     pulumi.export("fleet", fleet.name)
     pulumi.export("tenants", len(fleet.tenants))
     pulumi.export("applications", sum(len(tenant.applications) for tenant in fleet.tenants.values()))

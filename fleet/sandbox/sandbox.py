@@ -230,6 +230,7 @@ class Sandbox:
             "PATH": toolchain.search_path(programs),
             "PULUMI_BACKEND_URL": f"file://{self.folder / 'pulumi'}",
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(self.folder / "passphrase"),
+            "PULUMI_HOME": str(self.folder / "pulumi-home"),
             **engine.ENVIRONMENT,
             **more,
         }
@@ -282,6 +283,7 @@ class Sandbox:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         write_private(self.folder / MARK, json.dumps(asdict(options)))
         (self.folder / "pulumi").mkdir(exist_ok=True)
+        engine.make_quiet_home(self.folder / "pulumi-home")
         if not (self.folder / "passphrase").exists():
             write_private(self.folder / "passphrase", secrets.token_urlsafe(32))
         control_plane = self.control_plane

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -115,7 +116,8 @@ class Project:
     def state(self) -> str:
         """Return the state file's text as the backend stores it."""
         backend = Path(self.environment["PULUMI_BACKEND_URL"].removeprefix("file://"))
-        return (backend / ".pulumi" / "stacks" / "fleet" / f"{self.stack}.json").read_text(encoding="utf-8")
+        packed = backend / ".pulumi" / "stacks" / "fleet" / f"{self.stack}.json.gz"
+        return gzip.decompress(packed.read_bytes()).decode()
 
 
 @pytest.fixture(scope="session")

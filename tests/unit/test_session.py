@@ -54,7 +54,7 @@ def test_what_fails_for_one_fails_at_once_for_all_who_waited_for_it() -> None:
 
     def failure() -> Exception:
         with pytest.raises(ConnectionError) as caught:
-            session._once("akuity", {"connector": "akuity"}, make)
+            session.once("akuity", {"connector": "akuity"}, make)
         return caught.value
 
     with ThreadPoolExecutor(4) as pool:
