@@ -28,7 +28,6 @@ from fleet.providers import wire
 from fleet.providers.base import FleetProvider
 
 SWITCH: Final = "FLEET_SDK_VERBS"
-VERBS: Final = ("Check", "Diff", "Read", "Create", "Update")
 
 _LOCK: Final = threading.Lock()
 _ORIGINALS: Final[dict[str, Callable[..., Any]]] = {}
@@ -43,10 +42,10 @@ def install() -> None:
     with _LOCK:
         if _ORIGINALS:
             return
-        for verb in VERBS:
+        for verb, _ in OURS:
             method: FunctionType = getattr(servicer, verb)
             _ORIGINALS[verb] = FunctionType(method.__code__, method.__globals__, verb)
-        for verb, ours in zip(VERBS, (_check, _diff, _read, _create, _update), strict=True):
+        for verb, ours in OURS:
             getattr(servicer, verb).__code__ = ours.__code__
 
 
@@ -81,6 +80,9 @@ def _update(self: Any, request: Any, context: Any) -> Any:
     from fleet.providers import serving  # noqa: PLC0415, PLW0406
 
     return serving.update(self, request, context)
+
+
+OURS: Final = (("Check", _check), ("Diff", _diff), ("Read", _read), ("Create", _create), ("Update", _update))
 
 
 def check(servicer: Any, request: proto.CheckRequest, context: Any) -> Any:
