@@ -53,6 +53,10 @@ CONFIG_NAMESPACE: Final = "fleet"
 # `tenants` is for a platform without Argo CD.
 WAIT_FOR: Final = ("applications", "tenants")
 
+# Logical name of the guard, in state: with another one, one made of the fleet's name say, the record of what was
+# deployed would be lost to the very run that has to be held against it.
+GUARD: Final = "guard"
+
 # In Argo CD: what registered names of tenants begin with (direct delivery).
 TENANT_CLUSTER_PREFIX: Final = "tenant-"
 
@@ -70,6 +74,7 @@ class Kind(StrEnum):
     verified; `ArgoApplication` is ours (direct delivery).
     """
 
+    FLEET_GUARD = "FleetGuard"
     CONNECTOR = "Connector"
     CONTROL_PLANE_CLUSTER = "ControlPlaneCluster"
     PROJECT = "Project"

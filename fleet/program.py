@@ -81,7 +81,9 @@ def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
             properties |= {"observed": digest_of(revisions), "notReady": {}}
             # Direct delivery always waits for Argo CD: there is nothing else to wait for.
             properties |= {"waitFor": wait_for(config)} if "sources" in properties else {}
-        options = pulumi.ResourceOptions(depends_on=[declared[key] for key in desired.depends_on])
+        options = pulumi.ResourceOptions(
+            depends_on=[declared[key] for key in desired.depends_on], protect=desired.protect
+        )
         resource = RESOURCES[desired.kind](desired.name, properties, options)
         declared[desired.key] = resource
         if desired.kind in WRITTEN:

@@ -16,6 +16,7 @@ from fleet.providers.argo_application import ArgoApplicationProvider
 from fleet.providers.argo_project import ArgoProjectProvider
 from fleet.providers.cluster import ControlPlaneClusterProvider
 from fleet.providers.connector import ConnectorProvider, fingerprint
+from fleet.providers.guard import FleetGuardProvider
 from fleet.providers.project import ProjectProvider
 from fleet.providers.ready import FleetReadyProvider
 from fleet.providers.registration import ClusterRegistrationProvider
@@ -24,6 +25,13 @@ from fleet.providers.tenant import TenantProvider, without_nulls
 
 Properties = Mapping[str, Any]
 Options = pulumi.ResourceOptions | None
+
+
+class FleetGuard(Resource, module="fleet", name="FleetGuard"):
+    """How far one run may reach; everything else is registered after it."""
+
+    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
+        super().__init__(FleetGuardProvider(), name, dict(properties), opts)
 
 
 class Connector(Resource, module="fleet", name="Connector"):
@@ -117,6 +125,7 @@ class FleetReady(Resource, module="fleet", name="FleetReady"):
 
 
 RESOURCES: Final[Mapping[Kind, Any]] = {
+    Kind.FLEET_GUARD: FleetGuard,
     Kind.CONNECTOR: Connector,
     Kind.CONTROL_PLANE_CLUSTER: ControlPlaneCluster,
     Kind.PROJECT: Project,
