@@ -126,6 +126,7 @@ def test_cluster_renamed(small: Small, golden: Check) -> None:
         "apiVersion": PLATFORM,
         "kind": "Cluster",
         "metadata": {"name": "loft-cluster-2"},
+        "spec": {"networkPeer": True},
     }
     client.apply(renamed)
     try:
