@@ -44,21 +44,15 @@ def test_a_day_with_guards(small: Small, golden: Check) -> None:
     small.project.up()
     assert small.project.steps() == set()
 
-    # One line of a template reaches all four; approved as it is, it passes, and once more it does not.
+    # One line of a template reaches all four; approved as it is, it passes.
     small.edit("template.yaml", "targetRevision: 1.0.0", "targetRevision: 1.1.0")
     said = small.refused(*PREVIEW)
     golden(GOLDEN / "guards-template.txt", said)
     assert small.refused() == said, "an `up` without a preview ends likewise"
     approvals = [suggested(said)]
     small.guards(f"{{{limits}, approve: [{approvals[0]}]}}")
-    small.edit("template.yaml", "targetRevision: 1.1.0", "targetRevision: 1.1.1")
-    assert "change 4 of 4 tenants" in small.refused(*PREVIEW), "another change than the approved one"
-    small.edit("template.yaml", "targetRevision: 1.1.1", "targetRevision: 1.1.0")
     small.project.up()
     assert small.project.steps() == set()
-    small.edit("template.yaml", "targetRevision: 1.1.0", "targetRevision: 1.0.0")
-    assert "change 4 of 4 tenants" in small.refused(*PREVIEW)
-    small.edit("template.yaml", "targetRevision: 1.0.0", "targetRevision: 1.1.0")
 
     # Two files are lost.
     for name in ("beta", "gamma"):
