@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from fleet.clients.kubernetes import Kubernetes, Ref
 from fleet.sandbox.sandbox import Sandbox
-from tests.e2e.conftest import PLATFORM
+from tests.e2e.conftest import PLATFORM, live_objects
 from tests.e2e.fleets import PREVIEW, TENANT, TENANTS, UP, Small, small_fleet
 from tests.e2e.refusals import GOLDEN, Check
 
@@ -98,7 +99,8 @@ def test_what_a_failed_run_left_undone_counts_again(small: Small) -> None:
     # Somebody else's object is in the way of a new tenant, so that the run fails before anything is deleted.
     ref = Ref(PLATFORM, "VirtualClusterInstance", "p-small", "taken")
     metadata = {"name": ref.name, "namespace": ref.namespace}
-    spec = {"owner": {"team": "other"}, "clusterRef": {"cluster": "loft-cluster"}}
+    chart = {"helmRelease": {"chart": {"name": "vcluster", "version": "0.35.0"}}}
+    spec = {"owner": {"team": "platform"}, "clusterRef": {"cluster": "loft-cluster"}, "template": chart}
     small.project.client.apply({"apiVersion": PLATFORM, "kind": ref.kind, "metadata": metadata, "spec": spec})
     small.tenant("beta").unlink()
     small.edit("tenants/gamma.yaml", "ring: dev", "ring: test")
@@ -109,6 +111,10 @@ def test_what_a_failed_run_left_undone_counts_again(small: Small) -> None:
 
     # The way is free again, and another tenant is lost: both would go by one run.
     small.project.client.delete(ref)
+    deadline = time.monotonic() + 60
+    while "taken" in {name for _, _, name in live_objects(small.project.client)}:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
     small.tenant("delta").unlink()
     said = small.refused(*PREVIEW)
     assert "delete 2 of" in said

@@ -17,7 +17,7 @@ from fleet.clients.kubernetes import Kubernetes, Ref
 from fleet.sandbox.sandbox import Sandbox
 from tests.contract.faults import proxy
 from tests.e2e.conftest import PLATFORM, live_objects, restricted_kubeconfig
-from tests.e2e.fleets import TENANT, TENANTS, Small, small_fleet
+from tests.e2e.fleets import PREVIEW, TENANT, TENANTS, Small, small_fleet
 from tests.e2e.refusals import GOLDEN, Check
 
 pytestmark = pytest.mark.e2e
@@ -132,7 +132,8 @@ def test_cluster_renamed(small: Small, golden: Check) -> None:
     try:
         golden(GOLDEN / "incident-cluster-renamed.txt", small.refused())
         small.guards("")
-        golden(GOLDEN / "incident-cluster-renamed-unguarded.txt", small.refused(of="Tenant"))
+        said = small.refused(*PREVIEW, of="Tenant")
+        golden(GOLDEN / "incident-cluster-renamed-unguarded.txt", said)
     finally:
         client.delete(Ref(PLATFORM, "Cluster", None, "loft-cluster-2"))
 
