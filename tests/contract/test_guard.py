@@ -36,6 +36,20 @@ def bag(*tenants: str, plan: str = "plan-1", change: str = "1", **more: Any) -> 
     }
 
 
+def created(wanted: Bag) -> Bag:
+    """Return what the first run leaves."""
+    outs = PROVIDER.create(wanted).outs
+    assert outs is not None
+    return dict(outs)
+
+
+def updated(before: Bag, wanted: Bag) -> Bag:
+    """Return what a later run leaves."""
+    outs = PROVIDER.update("id", before, wanted).outs
+    assert outs is not None
+    return dict(outs)
+
+
 def next_run(session: Session, *, passed: str | None = None, left: tuple[str, ...] = ()) -> None:
     """Begin a run whose refresh finds the gate passed with a plan, and objects of these tenants in the state."""
     fresh = Session(None, Settings())
@@ -48,7 +62,7 @@ def next_run(session: Session, *, passed: str | None = None, left: tuple[str, ..
 def test_the_same_again_is_no_change(session: Session) -> None:
     """What create left, read and diff find unchanged, and numbers as Pulumi carries them are equal."""
     wanted = bag("a", "b")
-    outs = PROVIDER.create(wanted).outs
+    outs = created(wanted)
     read = PROVIDER.read("id", outs)
     carried = {**wanted, "limits": {"delete": {"tenants": 1.0}, "change": {"tenants": 1.0}}}
 
@@ -60,7 +74,7 @@ def test_the_same_again_is_no_change(session: Session) -> None:
 
 def test_a_run_that_reaches_too_far_is_refused(session: Session) -> None:
     """By `diff`, before anything is written, with the way out in the message."""
-    outs = PROVIDER.create(bag("a", "b", "c")).outs
+    outs = created(bag("a", "b", "c"))
 
     with pytest.raises(Refused, match=r"delete 2 of 3 tenants, `guards.delete` allows 1: `b`, `c`\nhelp: "):
         PROVIDER.diff("id", outs, bag("a", plan="plan-2"))
@@ -69,8 +83,8 @@ def test_a_run_that_reaches_too_far_is_refused(session: Session) -> None:
 
 def test_deletions_count_until_the_state_holds_nothing_of_the_tenant(session: Session) -> None:
     """They come last in a run, after the gate: that one has passed says nothing of them."""
-    first = PROVIDER.create(bag("a", "b", "c")).outs
-    outs = PROVIDER.update("id", first, bag("b", "c", plan="plan-2")).outs
+    first = created(bag("a", "b", "c"))
+    outs = updated(first, bag("b", "c", plan="plan-2"))
     assert outs["open"] == {"delete": ["a"]}
 
     next_run(session, passed="plan-2", left=("a", "b", "c"))
@@ -81,14 +95,14 @@ def test_deletions_count_until_the_state_holds_nothing_of_the_tenant(session: Se
     next_run(session, passed="plan-2", left=("b", "c"))
     PROVIDER.read("id", outs)
     assert PROVIDER.diff("id", outs, bag("c", plan="plan-3")).changes is True
-    assert PROVIDER.update("id", outs, bag("c", plan="plan-3")).outs["open"] == {"delete": ["b"]}
+    assert updated(outs, bag("c", plan="plan-3"))["open"] == {"delete": ["b"]}
 
 
 def test_changes_count_until_the_gate_has_passed(session: Session) -> None:
     """A run that failed before may have changed nothing yet; one that repeats it is let through."""
     wanted = bag("a", "b", plan="plan-2")
     wanted["tenants"]["a"] = "@=1 .=2"
-    outs = PROVIDER.update("id", PROVIDER.create(bag("a", "b")).outs, wanted).outs
+    outs = updated(created(bag("a", "b")), wanted)
     farther = {**wanted, "tenants": {"a": "@=1 .=2", "b": "@=1 .=2"}, "plan": "plan-3"}
 
     next_run(session, passed="plan-1", left=("a", "b"))
@@ -104,7 +118,7 @@ def test_changes_count_until_the_gate_has_passed(session: Session) -> None:
 
 def test_without_a_refresh_nothing_is_taken_for_finished(session: Session) -> None:
     """What is not known counts."""
-    outs = PROVIDER.update("id", PROVIDER.create(bag("a", "b", "c")).outs, bag("b", "c", plan="plan-2")).outs
+    outs = updated(created(bag("a", "b", "c")), bag("b", "c", plan="plan-2"))
 
     next_run(session, passed="plan-2")
     with pytest.raises(Refused, match="delete 2 of 2 tenants"):
@@ -121,7 +135,7 @@ def test_the_gate_says_which_plan_it_has_passed(session: Session) -> None:
 def test_a_time_zone_that_is_not_there_refuses(session: Session) -> None:
     """A window that cannot be read is not open."""
     windows = [{"days": [], "from": "00:00", "to": "24:00", "timezone": "Europe/Atlantis"}]
-    outs = PROVIDER.create(bag("a", windows=windows)).outs
+    outs = created(bag("a", windows=windows))
 
     with pytest.raises(Refused, match="Europe/Atlantis"):
         PROVIDER.diff("id", outs, bag("a", change="2", windows=windows))
