@@ -26,13 +26,35 @@ _PROTECTED: Final = frozenset({Kind.TENANT, Kind.CLUSTER_REGISTRATION, Kind.AKUI
 
 
 def render_guard(
-    fleet: Fleet, objects: Sequence[Desired], applications: Sequence[Rendered], gate: Desired
+    fleet: Fleet,
+    objects: Sequence[Desired],
+    applications: Sequence[Rendered],
+    gate: Desired,
+    *,
+    digests: bool = True,
 ) -> Desired:
     """Return the guard over a plan.
 
     `gate` is the plan's last object: whether it has passed with this plan tells later whether the run was finished.
+    Without `digests` nothing of the plan is on record, which is only good to be checked.
     """
     guards = fleet.spec.guards
+    limits = {"delete": guards.delete, "reregister": guards.reregister, "change": guards.change}
+    found: dict[str, Any] = {
+        **(record(fleet, objects, applications) if digests else {}),
+        "plan": gate.properties["digest"],
+        "limits": {kind: bounds for kind, limit in limits.items() if (bounds := _limit(limit))},
+        "retired": sorted(name for name, tenant in fleet.tenants.items() if tenant.retired),
+        "requireRetirement": guards.require_retirement,
+        "protected": protected(fleet),
+        "windows": [window.model_dump(by_alias=True) for window in guards.windows],
+        "approve": [_approval(approval) for approval in guards.approve],
+    }
+    return Desired(kind=Kind.FLEET_GUARD, name=GUARD, properties=found)
+
+
+def record(fleet: Fleet, objects: Sequence[Desired], applications: Sequence[Rendered]) -> dict[str, Any]:
+    """Return what is deployed: a line for each tenant, and a digest of each object that belongs to none."""
     planned = {item.key for item in objects}
     own: dict[str, list[Desired]] = {}
     shared: dict[str, str] = {}
@@ -41,37 +63,16 @@ def render_guard(
             shared[f"{desired.kind}/{desired.name}"] = _digest([desired.properties])
         elif desired.kind not in _APPLICATIONS:
             own.setdefault(desired.tenant, []).append(desired)
-    parts: dict[str, list[str]] = {
-        name: [
-            f"@={_digest(registration(tenant, fleet))}",
-            f".={_digest([[item.kind, item.properties] for item in own.get(name, ())])}",
-        ]
-        for name, tenant in fleet.tenants.items()
-    }
+    parts: dict[str, list[str]] = {}
     for rendered in applications:
         if rendered.desired.key in planned:
-            parts[rendered.tenant.name].append(application_part(rendered))
-    lines = {name: " ".join([*found[:2], *sorted(found[2:])]) for name, found in parts.items()}
-    found: dict[str, Any] = {
-        "tenants": lines,
-        "shared": shared,
-        "plan": gate.properties["digest"],
-        "limits": {
-            kind: bounds
-            for kind, limit in (
-                ("delete", guards.delete),
-                ("reregister", guards.reregister),
-                ("change", guards.change),
-            )
-            if (bounds := _limit(limit))
-        },
-        "retired": sorted(name for name, tenant in fleet.tenants.items() if tenant.retired),
-        "requireRetirement": guards.require_retirement,
-        "protected": protected(fleet),
-        "windows": [window.model_dump(by_alias=True) for window in guards.windows],
-        "approve": [_approval(approval) for approval in guards.approve],
-    }
-    return Desired(kind=Kind.FLEET_GUARD, name=GUARD, properties=found)
+            parts.setdefault(rendered.tenant.name, []).append(application_part(rendered))
+    lines: dict[str, str] = {}
+    for name, tenant in fleet.tenants.items():
+        itself = _digest([[item.kind, item.properties] for item in own.get(name, ())])
+        first = (f"@={_digest(registration(tenant, fleet))}", f".={itself}")
+        lines[name] = " ".join([*first, *sorted(parts.get(name, ()))])
+    return {"tenants": lines, "shared": shared}
 
 
 def behind_guard(fleet: Fleet, objects: Iterable[Desired]) -> list[Desired]:

@@ -1,0 +1,182 @@
+"""What a command works on: a definition from a folder or a stack, its plan, and the live fleet behind them.
+
+Each command names a definition in the same way, reaches the same systems with the same credentials and gets the same
+view. It reads; what is done with the view is the command's business.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from fleet import names
+from fleet.clients.kubernetes import Kubernetes
+from fleet.connections import resolve
+from fleet.definition.fleet import Fleet
+from fleet.definition.model import Delivery
+from fleet.desired.objects import Plan
+from fleet.desired.plan import asks_platform, plan
+from fleet.engine import ask
+from fleet.given import config_of, mark_of, sound_plan, source_of
+from fleet.options import WaitFor
+from fleet.refused import Refused
+from fleet.report.agents import AkuityServer
+from fleet.report.direct_delivery import fetch_direct_status
+from fleet.report.platform_delivery import fetch_platform_status
+from fleet.report.reach import Reach
+from fleet.report.rows import Choice, FleetStatus
+
+
+class UnknownNameError(Exception):
+    """A view is asked for by a name that nothing bears: an empty view would pass for a sound one."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A fleet as it is defined and planned, and how its live state is reached."""
+
+    definition: Fleet
+    plan: Plan
+    folder: Path
+    reach: Reach
+    owner: str | None
+    counted: WaitFor
+    akuity: AkuityServer
+
+    def fetch(self, stale_after_s: float) -> FleetStatus:
+        """Return the status of the fleet as it is.
+
+        Raises:
+            RemoteError: a LIST failed; there is no half a status.
+            Refused: a credential does not resolve.
+        """
+        now = datetime.now(UTC)
+        if self.definition.spec.delivery is Delivery.DIRECT:
+            return fetch_direct_status(
+                self.reach,
+                self.definition,
+                self.plan,
+                self.folder,
+                now=now,
+                stale_after_s=stale_after_s,
+                owner=self.owner,
+            )
+        return fetch_platform_status(
+            self.reach.kubernetes(),
+            self.definition,
+            self.plan,
+            now=now,
+            stale_after_s=stale_after_s,
+            owner=self.owner,
+            required=self.counted is WaitFor.APPLICATIONS,
+            akuity=self.akuity,
+        )
+
+
+@contextmanager
+def open_view(
+    folder: Path | None,
+    stack: str | None,
+    assignments: list[str] | None,
+    *,
+    kubeconfig: str | None = None,
+    context: str | None = None,
+    counted: WaitFor | None = None,
+) -> Iterator[View]:
+    """Give the view of a definition; its connections are closed at the end.
+
+    Raises:
+        typer.Exit: the definition has errors; they are printed.
+        RemoteError: the platform cannot be asked for its project prefix.
+    """
+    source, values = source_of(folder, stack, assignments)
+    definition, planned = sound_plan(source, values, quiet=True)
+    config = StackConfig(stack)
+    akuity = AkuityServer(
+        os.environ.get("AKUITY_SERVER_URL") or AkuityServer().url, os.environ.get("AKUITY_CA_FILE") or None
+    )
+    with Reach(
+        lambda: Kubernetes.connect(kubeconfig, context), lambda reference: resolve(reference, config.get)
+    ) as reach:
+        if asks_platform(definition):
+            planned = plan(definition, project_prefix=reach.kubernetes().project_prefix())
+        yield View(
+            definition=definition,
+            plan=planned,
+            folder=source,
+            reach=reach,
+            owner=mark_of(stack) if stack else None,
+            counted=counted or wait_for_of(stack),
+            akuity=akuity,
+        )
+
+
+def chosen(status: FleetStatus, choice: Choice) -> FleetStatus:
+    """Return the part of a status that is asked for.
+
+    Raises:
+        UnknownNameError: no tenant or application of the fleet has a name that is asked for.
+    """
+    unknown = list(choice.unknown(status))
+    if unknown:
+        raise UnknownNameError("; ".join(unknown))
+    return status.narrowed(choice)
+
+
+def wait_for_of(stack: str | None) -> WaitFor:
+    """Return what counts as ready for a stack, as its config says; where `up` waits for nothing, all counts here."""
+    key = f"{names.CONFIG_NAMESPACE}:waitFor"
+    found = config_of(stack).get(key) or names.WAIT_FOR[0]
+    if found not in names.WAIT_FOR:
+        raise typer.BadParameter(f"`{key}` is none of {', '.join(names.WAIT_FOR)}", param_hint="--stack")
+    return WaitFor(names.WAIT_FOR[0] if found == names.WAIT_FOR_NOTHING else found)
+
+
+class StackConfig:
+    """The config of a stack with its secrets, asked from Pulumi when a credential refers to it, and then kept.
+
+    What it gives is used and never shown.
+    """
+
+    def __init__(self, stack: str | None) -> None:
+        """Take the stack's name, None where the command names none."""
+        self._stack = stack
+        self._values: dict[str, Any] | None = None
+
+    def get(self, key: str) -> Any:
+        """Return the value of a key with its namespace, None where the config has none.
+
+        Raises:
+            Refused: there is no stack to ask for, or Pulumi cannot tell.
+        """
+        if self._stack is None:
+            raise Refused(
+                f"a credential is in the stack's config, as `{key}`", "name the stack with `--stack`"
+            )
+        if self._values is None:
+            self._values = _read_config(self._stack)
+        return self._values.get(key)
+
+    def __repr__(self) -> str:
+        return f"StackConfig({self._stack!r})"
+
+
+def _read_config(stack: str) -> dict[str, Any]:
+    cure = (
+        f"it must be able to read the config of stack `{stack}`, with its passphrase or key, from this folder"
+    )
+    what = "`pulumi config` cannot be asked for credentials"
+    text = ask("config", "--show-secrets", "--json", "--stack", stack, what=what, cure=cure)
+    try:
+        shown = json.loads(text)
+    except ValueError:
+        raise Refused("`pulumi config` gave no JSON", cure) from None
+    return {key: each.get("value") for key, each in shown.items() if isinstance(each, dict)}
