@@ -36,6 +36,8 @@ from bench.scene import ARGO, PLATFORM, Scene, more_requests, say
 from bench.stacks import ROOT, Stack, counts, expect, fleet_stack, floor_stack, plain_stack
 from fleet import names as permanent
 
+# Guard and gate: every change of the definition reaches both.
+BOUNDS: Final = 2
 FLOOR_UP: Final = "plain floor: up"
 FLOOR_REFRESH: Final = "plain floor: preview --refresh"
 FLOOR_PREVIEW: Final = "plain floor: preview"
@@ -156,14 +158,14 @@ class Lifecycle:
             self._drift(ours, names)
         if self.choice.wants("add"):
             write_tenant(ours.folder / "definition", self.tenants, delivery=self.delivery)
-            self._measured("add", ours.up, create=1 + APPLICATIONS, update=1)
+            self._measured("add", ours.up, create=1 + APPLICATIONS, update=BOUNDS)
         with ExitStack() as playing:
             # Argo CD's part, in the direct delivery; on the platform it is the stand-in's.
             if self.delivery == "direct":
                 playing.enter_context(self.scene.deletions(names.argocd_namespace))
             if self.choice.wants("remove"):
                 tenant_file(ours.folder / "definition", 0).unlink()
-                self._measured("remove", ours.up, update=1, delete=1 + APPLICATIONS)
+                self._measured("remove", ours.up, update=BOUNDS, delete=1 + APPLICATIONS)
             self._destroy(ours, floor)
         if self.delivery == "direct":
             self._rivals(folder, manifests)
@@ -191,8 +193,8 @@ class Lifecycle:
 
     def _change(self, ours: Stack) -> None:
         change_template(ours.folder / "definition")
-        # On the platform the template is an object, too; the gate is always one.
-        wanted = self.tenants + (2 if self.delivery == "platform" else 1)
+        # On the platform the template is an object, too.
+        wanted = self.tenants + BOUNDS + (1 if self.delivery == "platform" else 0)
         before = self.scene.requests()
         preview = expect(ours.preview(), "change: preview", update=wanted)
         up = expect(ours.up(), "change: up", update=wanted)

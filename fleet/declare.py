@@ -67,11 +67,12 @@ class Declaring:
         properties: Callable[[], Mapping[str, Any]],
         after: Sequence[Task] = (),
         *,
-        protect: bool = False,
+        protect: bool | None = None,
     ) -> Task:
         """Return a task that declares a resource once those `after` which it comes are declared.
 
         `properties` makes its planned properties when its turn comes: a fleet's are never all in memory at once.
+        `protect` says whether the engine refuses to delete it, None that the program has no say.
         """
         task = asyncio.ensure_future(self._declare(resource, name, properties, after, protect=protect))
         self._tasks.append(task)
@@ -100,7 +101,7 @@ class Declaring:
         properties: Callable[[], Mapping[str, Any]],
         after: Sequence[Task],
         *,
-        protect: bool,
+        protect: bool | None,
     ) -> Declared:
         before = [await task for task in after]
         if not all(each.done for each in before):
@@ -114,7 +115,7 @@ class Declaring:
                 object=wire.to_struct({**resource.inputs(properties()), **resource.reference()}),
                 dependencies=[each.urn for each in before],
                 propertyDependencies=_NO_PROPERTY_DEPENDENCIES,
-                protect=protect or None,
+                protect=protect,
                 acceptSecrets=True,
                 acceptResources=True,
                 supportsPartialValues=True,

@@ -54,6 +54,10 @@ CONFIG_NAMESPACE: Final = "fleet"
 WAIT_FOR: Final = ("applications", "tenants", "nothing")
 WAIT_FOR_NOTHING: Final = WAIT_FOR[2]
 
+# Logical name of the guard, in state: with another one, one made of the fleet's name say, the record of what was
+# deployed would be lost to the very run that has to be held against it.
+GUARD: Final = "guard"
+
 # In Argo CD: what registered names of tenants begin with (direct delivery).
 TENANT_CLUSTER_PREFIX: Final = "tenant-"
 
@@ -71,6 +75,7 @@ class Kind(StrEnum):
     verified; `ArgoApplication` is ours (direct delivery).
     """
 
+    FLEET_GUARD = "FleetGuard"
     CONNECTOR = "Connector"
     CONTROL_PLANE_CLUSTER = "ControlPlaneCluster"
     PROJECT = "Project"

@@ -111,7 +111,11 @@ async def declare_objects(planned: Plan, bag: Callable[[Desired], dict[str, Any]
     for desired in planned.objects:
         after = [begun[key] for key in desired.depends_on]
         begun[desired.key] = declaring.begin(
-            RESOURCES[desired.kind], desired.name, partial(properties, desired), after
+            RESOURCES[desired.kind],
+            desired.name,
+            partial(properties, desired),
+            after,
+            protect=desired.protect,
         )
     await declaring.finish()
 

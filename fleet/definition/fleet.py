@@ -127,6 +127,7 @@ class Tenant(Entry):
     applications: tuple[Application, ...]
     kubeconfig: Credential | None = None
     decommission: Decommission = Decommission.ORDERED
+    retired: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

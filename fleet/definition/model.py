@@ -12,8 +12,6 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     SecretStr,
@@ -21,35 +19,19 @@ from pydantic import (
     StrictInt,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from fleet import names
+from fleet.definition.base import DottedName, Model, Name
+from fleet.definition.guards import Guards
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
-DottedName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 TemplatePrefix = Annotated[str, Field(pattern=r"^([a-z0-9][-a-z0-9.]*)?$", max_length=63)]
 ProjectPrefix = Annotated[str, Field(pattern=r"^([a-z0-9][-a-z0-9]*)?$", max_length=40)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")]
 ChartVersion = Annotated[str, Field(pattern=r"^v?\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?$")]
 Duration = Annotated[str, Field(pattern=r"^(\d+h)?(\d+m)?(\d+s)?$", min_length=2)]
 Quantity = Annotated[str, Field(pattern=r"^\d+(\.\d+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")]
-
-
-class Model(BaseModel):
-    """Base of all documents: frozen, camelCase in YAML, unknown fields refused.
-
-    `noun` is how reports name it: "`gpu` is not a field of a tenant". `elsewhere` says where fields belong that are
-    looked for here in vain.
-    """
-
-    noun: ClassVar[str] = "this block"
-    elsewhere: ClassVar[Mapping[str, str]] = {}
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=to_camel, validate_by_name=True, defer_build=True
-    )
 
 
 class Adopt(StrEnum):
@@ -198,6 +180,7 @@ class TenantSettings(Model):
     elsewhere: ClassVar[Mapping[str, str]] = {
         "kubeconfig": "each tenant has a cluster of its own: give it in the Tenant",
         "decommission": "a tenant is given up one by one: write it in the Tenant",
+        "retired": "a tenant is given up one by one: write it in the Tenant",
     }
 
     display_name: str | None = Field(None, description="Name shown in the platform.")
@@ -240,6 +223,11 @@ class TenantSpec(TenantSettings):
         description="Direct delivery, when the tenant is removed: `ordered` waits until its applications, agent and "
         "registration are gone; `force` gives up what a cluster that no longer answers would hold back, and says what "
         "it leaves behind. With `force` no `up` waits for the tenant to be ready either.",
+    )
+    retired: StrictBool = Field(
+        default=False,
+        description="The tenant is given up: the mark that `guards.requireRetirement` asks for before its definition "
+        "is removed. A file in a folder `retired/` has it as well. By itself it changes nothing.",
     )
 
 
@@ -325,6 +313,10 @@ class FleetSpec(Model):
         default_factory=lambda: Defaults.model_validate({}), description="Tenant defaults."
     )
     gate: Gate = Field(default_factory=lambda: Gate.model_validate({}), description="Readiness gate.")
+    guards: Guards = Field(
+        default_factory=lambda: Guards.model_validate({}),
+        description="How far one run may reach, and what no definition may say.",
+    )
     adopt: Adopt = Field(
         Adopt.NEVER,
         description="Objects that exist without this stack's mark: refuse them (Never), take them when equal (IfSame), "

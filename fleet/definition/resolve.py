@@ -17,6 +17,7 @@ from fleet.definition.delivery import (
 )
 from fleet.definition.findings import Findings
 from fleet.definition.fleet import Fleet, Project
+from fleet.definition.guarded import check_guards
 from fleet.definition.layers import ReadValues
 from fleet.definition.prerequisites import clusters_in, connectors_in, projects_in, templates_in
 from fleet.definition.scope import Scope
@@ -48,6 +49,7 @@ def resolve(
         check_clusters(scope, connectors, clusters, tenants)
         check_connectors(scope, connectors, tenants)
         check_registered_names(scope, tenants)
+    check_guards(scope, connectors, tenants)
     for tenant in tenants.values():
         if tenant.project is not None and tenant.project not in projects:
             projects[tenant.project] = Project(

@@ -12,6 +12,7 @@ from fleet.definition.credentials import warn_about_plain
 from fleet.definition.declared import Item
 from fleet.definition.delivery import check_tenant, is_direct
 from fleet.definition.fleet import ControlPlaneCluster, Template, Tenant
+from fleet.definition.guarded import is_retired
 from fleet.definition.layers import Layer, ReadValues, deep_merge, read_layer
 from fleet.definition.model import Chart, Owner, TenantClassDocument, TenantDocument
 from fleet.definition.places import Keys, Layers, Placed, View
@@ -156,6 +157,7 @@ class Tenants:
             applications=tuple(found.application for found in applications),
             kubeconfig=spec.kubeconfig,
             decommission=spec.decommission,
+            retired=spec.retired or is_retired(document),
             **entry,
         )
 

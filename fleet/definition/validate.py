@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from fleet.definition import model
+from fleet.definition import base, guards, model
 from fleet.definition.fields import choices, fields_of, type_at
 from fleet.definition.findings import Findings, listing, nearest, suggest
 from fleet.definition.shapes import BOOLEAN, INTEGER, LIST, MAPPING, TEXT, wrong_type
@@ -45,13 +45,16 @@ def _pattern(alias: Any) -> str:
 
 
 _WORDS: Final = {
-    _pattern(model.Name): _LABEL,
-    _pattern(model.DottedName): _DOTTED,
+    _pattern(base.Name): _LABEL,
+    _pattern(base.DottedName): _DOTTED,
     _pattern(model.TemplatePrefix): "the beginning of a DNS name (a-z, 0-9, `-`, `.`)",
     _pattern(model.ProjectPrefix): "the beginning of a DNS label (a-z, 0-9, `-`)",
     _pattern(model.ChartVersion): "a version such as `0.35.0`",
     _pattern(model.Duration): "a duration such as `1h`, `15m` or `90s`",
     _pattern(model.Quantity): "a quantity such as `512Mi` or `1Gi`",
+    _pattern(guards.Share): "a share such as `25%`",
+    _pattern(guards.TimeOfDay): "a time of day such as `08:00`",
+    _pattern(guards.Revision): "a revision such as `rev-5f3a9c21`",
     _pattern(model.Url): "a URL (`https://host`, no user or password in it)",
 }
 
@@ -146,6 +149,6 @@ def _secret(kind: type[BaseModel], path: Keys) -> bool:
     return any(_model_at(kind, path[:length]) is model.Credential for length in range(1, len(path) + 1))
 
 
-def _model_at(kind: type[BaseModel], path: Keys) -> type[model.Model] | None:
+def _model_at(kind: type[BaseModel], path: Keys) -> type[base.Model] | None:
     found = type_at(kind, path)
-    return found if isinstance(found, type) and issubclass(found, model.Model) else None
+    return found if isinstance(found, type) and issubclass(found, base.Model) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
@@ -50,6 +50,9 @@ class Finding:
     help: str = ""
     severity: Severity = Severity.ERROR
     rendered: tuple[int, int] | None = None
+
+
+Guarded = Callable[[Mapping[str, Any]], Iterable[Finding]]
 
 
 def check_names(fleet: Fleet, prefix: str) -> Iterator[Problem]:
@@ -214,14 +217,17 @@ def literal_problem(location: Location | None, path: str, tenant: Tenant) -> Pro
     )
 
 
-def check_rendered(fleet: Fleet, applications: Sequence[Rendered]) -> Iterator[Problem]:
-    """Yield what is wrong with rendered applications: at the template where all of its uses have it, else at each."""
+def check_rendered(fleet: Fleet, applications: Sequence[Rendered], guarded: Guarded) -> Iterator[Problem]:
+    """Yield what is wrong with rendered applications: at the template where all of its uses have it, else at each.
+
+    `guarded` yields what the fleet's guards forbid in a rendered spec.
+    """
     uses: dict[str | None, int] = {}
     found: dict[tuple[str | None, Finding], list[tuple[Rendered, Spot | None]]] = {}
     for rendered in applications:
         name = rendered.template.name if rendered.template else None
         uses[name] = uses.get(name, 0) + 1
-        for finding, spot in findings(rendered):
+        for finding, spot in findings(rendered, guarded):
             found.setdefault((name, finding), []).append((rendered, spot))
     reported = {item for template in fleet.templates.values() for item in static_findings(template)}
     for (name, finding), hits in found.items():
@@ -237,7 +243,7 @@ def check_rendered(fleet: Fleet, applications: Sequence[Rendered]) -> Iterator[P
             yield from (application_problem(rendered, finding, spot) for rendered, spot in hits)
 
 
-def findings(rendered: Rendered) -> Iterator[tuple[Finding, Spot | None]]:
+def findings(rendered: Rendered, guarded: Guarded) -> Iterator[tuple[Finding, Spot | None]]:
     """Yield what is wrong with one rendered application, each with its place in the text that was rendered."""
     broken = set()
     for failure in rendered.failures:
@@ -246,7 +252,8 @@ def findings(rendered: Rendered) -> Iterator[tuple[Finding, Spot | None]]:
     for finding, spot in unknown_builtins(rendered):
         if finding.path not in broken:
             yield finding, spot
-    for finding in check_spec(rendered.result.get("spec", {})):
+    spec = rendered.result.get("spec", {})
+    for finding in (*check_spec(spec), *guarded(spec)):
         if finding.path in broken:
             continue
         text, result = (value_at(data, finding.path) for data in (rendered.source.data, rendered.result))

@@ -37,7 +37,8 @@ class Desired:
 
     `name` is the Pulumi logical name, unique within its kind. `properties` is the resource's property bag: plain JSON
     data whose leaves may be a `Credential`, resolved by `program`, or a `Reference`, which it hands on. `depends_on`
-    names earlier objects of the plan. `tenant` is the tenant it belongs to, if any.
+    names earlier objects of the plan. `tenant` is the tenant it belongs to, if any. `protect` says whether Pulumi
+    refuses to delete it, None where the definition has no say.
     """
 
     kind: Kind
@@ -45,6 +46,7 @@ class Desired:
     properties: Mapping[str, Any]
     depends_on: tuple[Key, ...] = ()
     tenant: str | None = None
+    protect: bool | None = None
 
     @property
     def key(self) -> Key:

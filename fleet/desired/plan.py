@@ -7,6 +7,7 @@ the definition layer has refused already (an unknown template, say) is left out 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from fleet import names
@@ -21,6 +22,8 @@ from fleet.desired.connector import render_connector
 from fleet.desired.destinations import check_destinations
 from fleet.desired.direct import direct_objects, made_tenants, registrations_of
 from fleet.desired.direct_ready import render_direct_ready
+from fleet.desired.guard import behind_guard, render_guard
+from fleet.desired.guarded import check_guarded
 from fleet.desired.objects import Desired, Key, Plan
 from fleet.desired.project import render_project
 from fleet.desired.ready import render_ready
@@ -49,17 +52,18 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None, digests: bool = Tru
     unique: dict[Key, Desired] = {}
     for desired in sorted(objects, key=order):
         unique.setdefault(desired.key, desired)
-    planned = list(unique.values())
+    planned = behind_guard(fleet, unique.values())
     ready = (render_direct_ready if direct else render_ready)(fleet, planned, digests=digests)
     problems = (
         *checks.check_names(fleet, prefix),
         *checks.check_templates(fleet),
         *checks.check_literals(fleet),
-        *checks.check_rendered(fleet, applications),
+        *checks.check_rendered(fleet, applications, partial(check_guarded, fleet)),
         *checks.check_duplicates(applications),
         *(check_destinations(fleet) if direct else ()),
     )
-    return Plan((*planned, ready), ordered(problems))
+    guard = render_guard(fleet, planned, applications, ready, digests=digests)
+    return Plan((guard, *planned, *behind_guard(fleet, [ready])), ordered(problems))
 
 
 def platform_objects(fleet: Fleet, prefix: str, applications: Sequence[Rendered]) -> list[Desired]:

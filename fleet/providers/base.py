@@ -110,6 +110,10 @@ class ObjectProvider(FleetProvider):
         manifest: Manifest = _plain(bag["manifest"])
         return manifest
 
+    def tenant(self, bag: Bag) -> str | None:
+        """Return the tenant that the object belongs to, if any."""
+        return bag.get("tenant")
+
     def past(self, before: Bag) -> Manifest | None:
         """Return what was declared until now, for a home that cannot tell."""
         return before.get("manifest")
@@ -153,6 +157,7 @@ class ObjectProvider(FleetProvider):
 
     def found(self, id_: str, bag: Bag, live: Manifest) -> ReadResult:
         """Return the result of reading an object that exists."""
+        session().recall.saw(self.tenant(bag))
         mark = labels_of(live).get(names.OWNER_LABEL)
         written = bag.get("mark", bag.get("owner"))
         if mark is not None and mark != written:

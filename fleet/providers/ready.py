@@ -36,6 +36,8 @@ class FleetReadyProvider(FleetProvider):
     def read(self, id_: str, props: Bag) -> ReadResult:
         """Return who is not ready at the moment."""
         bag = declared(props)
+        # Its plan is written when the gate is passed, never before.
+        session().recall.plan = bag.get("digest")
         waiting = {} if _waits_for_nothing(bag) else dict(look_at(session(), bag).waiting)
         seen = {**bag, "notReady": waiting}
         return ReadResult(id_, seen, dict(seen))

@@ -18,6 +18,7 @@ from fleet.providers.argo_project import ArgoProjectProvider
 from fleet.providers.base import FleetProvider
 from fleet.providers.cluster import ControlPlaneClusterProvider
 from fleet.providers.connector import ConnectorProvider, fingerprint
+from fleet.providers.guard import FleetGuardProvider
 from fleet.providers.project import ProjectProvider
 from fleet.providers.ready import FleetReadyProvider
 from fleet.providers.registration import ClusterRegistrationProvider
@@ -58,6 +59,12 @@ class FleetResource(Resource):
 
 # Serializing one takes longer than all the rest of declaring a resource.
 _SERIALIZED: Final[dict[type[FleetProvider], str]] = {}
+
+
+class FleetGuard(FleetResource, module="fleet", name="FleetGuard"):
+    """How far one run may reach; everything else is registered after it."""
+
+    provider = FleetGuardProvider
 
 
 class Connector(FleetResource, module="fleet", name="Connector"):
@@ -157,6 +164,7 @@ class FleetReady(FleetResource, module="fleet", name="FleetReady"):
 
 
 RESOURCES: Final[Mapping[Kind, type[FleetResource]]] = {
+    Kind.FLEET_GUARD: FleetGuard,
     Kind.CONNECTOR: Connector,
     Kind.CONTROL_PLANE_CLUSTER: ControlPlaneCluster,
     Kind.PROJECT: Project,

@@ -21,6 +21,7 @@ from fleet.clients.argo import Argo
 from fleet.clients.kubernetes import Kubernetes, RemoteError
 from fleet.clients.live import DEFAULT_MAX_MISSING, Live, Source
 from fleet.connections import connect_akuity, connect_argo, find_instance, resolve
+from fleet.providers.recall import Recall
 from fleet.refused import Refused
 
 # For all tenants that one run deletes together: longer waits are the business of what the tenants depend on.
@@ -92,6 +93,7 @@ class Session:
     ) -> None:
         """Take the control plane cluster's client, which is made when first needed where there is none yet."""
         self.settings = settings
+        self.recall = Recall()
         self._kubernetes = kubernetes
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._delete_budget_s = delete_budget_s

@@ -42,6 +42,10 @@ class TenantProvider(ObjectProvider):
             )
             refuse_unacknowledged(news, what, "connector", written, _at(news, _CONNECTOR) or "", consequence)
 
+    def tenant(self, bag: Bag) -> str | None:
+        """Return the tenant itself."""
+        return str(bag["manifest"]["metadata"]["name"])
+
     def encode(self, bag: Bag) -> Manifest:
         """Return the VirtualClusterInstance with vcluster.yaml as text."""
         manifest = super().encode(bag)

@@ -16,6 +16,7 @@ from fleet.providers.argo_application import ArgoApplicationProvider
 from fleet.providers.argo_project import ArgoProjectProvider
 from fleet.providers.cluster import ControlPlaneClusterProvider
 from fleet.providers.connector import ConnectorProvider
+from fleet.providers.guard import FleetGuardProvider
 from fleet.providers.project import ProjectProvider
 from fleet.providers.ready import FleetReadyProvider
 from fleet.providers.registration import ClusterRegistrationProvider
@@ -35,6 +36,7 @@ PROVIDERS = {
     "fleet.providers.agent.AkuityAgentProvider": AkuityAgentProvider,
     "fleet.providers.argo_application.ArgoApplicationProvider": ArgoApplicationProvider,
     "fleet.providers.ready.FleetReadyProvider": FleetReadyProvider,
+    "fleet.providers.guard.FleetGuardProvider": FleetGuardProvider,
 }
 
 
@@ -92,5 +94,17 @@ def test_the_keys_that_are_compared_are_fixed() -> None:
             "owner",
         ),
         "ArgoApplicationProvider": ("manifest", "argocd", "decommission", "owner"),
+        "FleetGuardProvider": (
+            "tenants",
+            "shared",
+            "plan",
+            "limits",
+            "retired",
+            "requireRetirement",
+            "protected",
+            "windows",
+            "approve",
+            "owner",
+        ),
         "FleetReadyProvider": ("tenants", "sources", "waitFor", "digest", "observed", "notReady"),
     }

@@ -103,8 +103,9 @@ class Project:
         }
 
     def changes(self) -> set[tuple[str, str, str]]:
-        """Return (op, kind, name) of what a preview would change, the gate left out."""
-        return {(step.op, step.kind, step.name) for step in self.steps() if step.kind != "FleetReady"}
+        """Return (op, kind, name) of what a preview would change, guard and gate left out."""
+        bounds = ("FleetGuard", "FleetReady")
+        return {(step.op, step.kind, step.name) for step in self.steps() if step.kind not in bounds}
 
     def edit(self, path: str, old: str, new: str) -> None:
         """Change a file of the definition; the old text must stand in it exactly once."""

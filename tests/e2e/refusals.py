@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tests.e2e.conftest import Project
@@ -12,10 +12,11 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "refusals"
 Check = Callable[[Path, str], None]
 
 
-def refusal(project: Project, *command: str, of: str = "Stack") -> str:
+def refusal(project: Project, *command: str, of: str = "Stack", alike: Iterable[str] = ()) -> str:
     """Return what a command that must fail says of one resource, without what differs from run to run.
 
-    The engine asks about several resources at once, so how many of them fail before it stops differs, too.
+    The engine asks about several resources at once, so how many of them fail before it stops differs, too: of those
+    whose names are `alike` any one stands for all, as `NAME`.
     """
     printed = project.run(*(command or ("pulumi", "preview", "--non-interactive")), check=False)
     assert printed.endswith("exit code 1"), printed
@@ -27,7 +28,9 @@ def refusal(project: Project, *command: str, of: str = "Stack") -> str:
         part.partition(":\n")[0]: part.partition(":\n")[2]
         for part in re.split(r"^  (?=pulumi)", diagnostics, flags=re.MULTILINE)[1:]
     }
-    (text,) = [text for resource, text in said.items() if of in resource]
+    for name in alike:
+        said = {resource: text.replace(name, "NAME") for resource, text in said.items()}
+    (text,) = {text for resource, text in said.items() if of in resource}
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
     # Whether the engine says a failure of the preview once or twice depends on which of its parts is faster.
     text = text.replace(str(project.folder), "PROJECT").replace("Preview failed: ", "")

@@ -108,11 +108,11 @@ def objects_in(client: Kubernetes) -> set[tuple[str, str, str]]:
 
 
 def changes_in(preview: str) -> Iterator[tuple[str, str, str]]:
-    """Yield (op, kind, name) of what a printed preview would change, the gate left out."""
+    """Yield (op, kind, name) of what a printed preview would change, guard and gate left out."""
     for kind, op, name in re.findall(
         r"dynamic/fleet:(\w+): \((\w+)\)\n(?: +\[id=.*\n)? +\[urn=.*::(.+)\]", preview
     ):
-        if op not in ("same", "refresh", "read") and kind != "FleetReady":
+        if op not in ("same", "refresh", "read") and kind not in ("FleetGuard", "FleetReady"):
             yield op, kind, name
 
 

@@ -31,8 +31,8 @@ def test_a_small_fleet_is_measured_beside_the_floor(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (record,) = json.loads(path.read_text())
     assert (record["case"], record["tenants"], record["delivery"]) == ("up", 2, "direct")
-    # Two registrations, six Applications, two projects and the gate.
-    assert (record["resources"], record["runs"], record["reference"]) == (11, 1, "plain floor: up")
+    # Two registrations, six Applications, two projects, guard and gate.
+    assert (record["resources"], record["runs"], record["reference"]) == (12, 1, "plain floor: up")
     assert record["ratio"] == pytest.approx(record["seconds"] / record["reference_seconds"], abs=0.001)
     assert record["api_requests_by_verb"]["APPLY"] == 10
     assert min(record[key] for key in ("peak_memory_mib", "state_bytes", "cpu_s")) > 0

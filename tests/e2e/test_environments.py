@@ -31,6 +31,7 @@ def test_one_line_of_a_template_reaches_every_tenant_that_does_not_pin_it(enviro
         ("update", "ApplicationTemplate", "run-ai"),
         *(("update", "Application", f"{tenant}-run-ai") for tenant in reached),
         ("update", "FleetReady", "dev"),
+        ("update", "FleetGuard", "guard"),
     }
     project.up()
     assert project.steps() == set()

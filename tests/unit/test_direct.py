@@ -158,7 +158,7 @@ def test_gate_waits_for_everything():
     objects = plan(of).objects
 
     assert objects[-1].kind is Kind.FLEET_READY
-    assert set(objects[-1].depends_on) == {item.key for item in objects[:-1]}
+    assert set(objects[-1].depends_on) == {item.key for item in objects[1:-1]}
     properties = objects[-1].properties
     assert set(properties["applications"]) == set(properties["argocd"]) == {"akuity-prod", "self-hosted"}
     assert properties["agents"] == {

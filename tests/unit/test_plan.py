@@ -224,7 +224,7 @@ def test_cluster_with_a_foreign_connector_depends_on_nothing():
     """A connector that the definition does not declare is somebody else's."""
     of = fleet(clusters=[ControlPlaneCluster(name="c", path="clusters.c", connector="foreign")])
 
-    assert planned(Kind.CONTROL_PLANE_CLUSTER, "c", of).depends_on == ()
+    assert planned(Kind.CONTROL_PLANE_CLUSTER, "c", of).depends_on == ((Kind.FLEET_GUARD, "guard"),)
 
 
 def test_project_is_created_only_where_declared():
@@ -874,7 +874,7 @@ def test_application_of_an_unknown_template_is_left_out():
     of = fleet(tenants=[tenant("a", use("x", template="nowhere"))])
 
     assert plan(of).problems == ()
-    assert [item.kind for item in plan(of).objects] == [Kind.TENANT, Kind.FLEET_READY]
+    assert [item.kind for item in plan(of).objects] == [Kind.FLEET_GUARD, Kind.TENANT, Kind.FLEET_READY]
 
 
 BRACES = st.sampled_from(["{{ .Values.a }}", "{{", "{{ nope }}"])
