@@ -46,7 +46,6 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
     for desired in sorted(objects, key=order):
         unique.setdefault(desired.key, desired)
     planned = list(unique.values())
-    ready = (render_direct_ready if direct else render_ready)(fleet, planned)
     problems = (
         *checks.check_names(fleet, prefix),
         *checks.check_templates(fleet),
@@ -55,7 +54,13 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
         *checks.check_duplicates(applications),
         *(check_destinations(fleet) if direct else ()),
     )
-    return Plan((*planned, ready), ordered(problems))
+    return Plan((*planned, gate_of(fleet, planned)), ordered(problems))
+
+
+def gate_of(fleet: Fleet, objects: Sequence[Desired]) -> Desired:
+    """Return the gate over planned objects."""
+    direct = fleet.spec.delivery is Delivery.DIRECT
+    return (render_direct_ready if direct else render_ready)(fleet, objects)
 
 
 def platform_objects(fleet: Fleet, prefix: str, applications: Sequence[Rendered]) -> list[Desired]:

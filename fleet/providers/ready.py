@@ -12,6 +12,7 @@ from fleet import names
 from fleet.providers.base import Bag, FleetProvider, declared
 from fleet.providers.gate import Look, Patience, look_at, report, sync_again
 from fleet.providers.session import Session, session, wait_until
+from fleet.providers.shard import refuse_resharding
 
 
 class NotReadyError(Exception):
@@ -21,7 +22,19 @@ class NotReadyError(Exception):
 class FleetReadyProvider(FleetProvider):
     """`notReady` is empty when declared; a read fills it from live state, so that a preview shows who is not ready."""
 
-    keys: ClassVar[tuple[str, ...]] = ("tenants", "sources", "waitFor", "digest", "observed", "notReady")
+    keys: ClassVar[tuple[str, ...]] = (
+        "tenants",
+        "sources",
+        "waitFor",
+        "digest",
+        "observed",
+        "notReady",
+        "shard",
+    )
+
+    def allow(self, olds: Bag, news: Bag) -> None:
+        """Refuse to make another shard of this stack: the tenants that it holds would be deleted."""
+        refuse_resharding(olds, news)
 
     def create(self, props: Bag) -> CreateResult:
         """Wait until every tenant is ready."""
