@@ -50,6 +50,8 @@ from fleet.sandbox.processes import SandboxError
 from fleet.sandbox.sandbox_cli import app as sandbox_app
 from fleet.sandbox.toolchain import ToolchainError
 from fleet.sandbox.toolchain_cli import app as tools_app
+from fleet.shards_cli import REFUSED, NotSoError
+from fleet.shards_cli import app as shards_app
 from fleet.status_cli import (
     Order,
     StackConfig,
@@ -75,6 +77,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(sandbox_app, name="sandbox", help="A control plane of real parts on this machine.")
+app.add_typer(shards_app, name="shards", help="One fleet as several stacks, each with a part of its tenants.")
 app.add_typer(tools_app, name="tools", help="The real parts: found on PATH, or built once into the cache.")
 
 
@@ -287,7 +290,7 @@ def main() -> None:
         sys.exit(1)
     except KNOWN_FAILURES as error:
         Console(stderr=True, soft_wrap=True).print(Text(f"error: {error}", style="red"))
-        sys.exit(1)
+        sys.exit(REFUSED if isinstance(error, NotSoError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
 

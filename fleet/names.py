@@ -55,6 +55,8 @@ WAIT_FOR: Final = ("applications", "tenants")
 
 # Values of `fleet:shard`, in users' stack config and in state: `<this>/4` is the part that belongs to no tenant.
 PLATFORM_SHARD: Final = "platform"
+# Likewise, in config only: of a stack while its resources move to other stacks, and afterwards. It never runs.
+MOVED_SHARD: Final = "moved"
 
 # In Argo CD: what registered names of tenants begin with (direct delivery).
 TENANT_CLUSTER_PREFIX: Final = "tenant-"

@@ -45,10 +45,15 @@ def parse_shard(value: Any) -> Shard | None:
     """Return the shard that a stack's config names, None where it names none: that stack holds the whole fleet.
 
     Raises:
-        Refused: it is neither `i/k` nor `platform/k`.
+        Refused: it is neither `i/k` nor `platform/k`, or says that the stack's resources belong to others by now.
     """
     if value is None:
         return None
+    if value == names.MOVED_SHARD:
+        raise Refused(
+            "what this stack held belongs to other stacks by now, or is on its way to them",
+            "`fleet shards move` ends a move that was interrupted; `pulumi stack rm` removes the empty stack",
+        )
     left, _, right = str(value).partition("/")
     count = _number(right)
     position = None if left == names.PLATFORM_SHARD else _number(left)
