@@ -20,6 +20,7 @@ from fleet.clients.kubernetes import RemoteError
 from fleet.definition.fleet import Fleet
 from fleet.definition.schema import schema as definition_schema
 from fleet.desired.objects import Plan
+from fleet.desired.shards import part_of
 from fleet.desired.writer import write
 from fleet.errors import DefinitionError, Problem, errors_of, format_summary, ordered
 from fleet.options import (
@@ -47,7 +48,7 @@ from fleet.sandbox.toolchain_cli import app as tools_app
 from fleet.shards_cli import REFUSED, NotSoError
 from fleet.shards_cli import app as shards_app
 from fleet.status_cli import Order, StatusFormat, show_status, watch_status
-from fleet.view import UnknownNameError, open_view, plan_of, sound_plan, source_of
+from fleet.view import UnknownNameError, open_view, plan_of, shard_of, sound_plan, source_of
 
 KNOWN_FAILURES = (RemoteError, Refused, SandboxError, ToolchainError, UnknownNameError, OSError)
 
@@ -122,13 +123,13 @@ def validate(
 
 @app.command()
 def render(folder: Folder = None, stack: Stack = None, assignments: Assignments = None) -> None:
-    """Print every object that would exist, as YAML with secrets masked.
+    """Print every object that would exist, as YAML with secrets masked; of a stack that is a shard, its own.
 
     Needs no Pulumi, no cluster and no credentials. Where the definition leaves the platform's project prefix open,
     `p-` is shown; `pulumi preview` asks the platform.
     """
-    _, planned = sound_plan(*source_of(folder, stack, assignments))
-    sys.stdout.write(write(planned))
+    definition, planned = sound_plan(*source_of(folder, stack, assignments))
+    sys.stdout.write(write(part_of(planned, definition, shard_of(stack))))
 
 
 @app.command()

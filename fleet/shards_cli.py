@@ -5,7 +5,6 @@ Thin: it reads arguments, calls `sharding` and prints.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable
@@ -18,12 +17,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from fleet import names
-from fleet.definition.load import load
-from fleet.desired.plan import plan
 from fleet.desired.shards import part_of, part_of_fleet
 from fleet.engine import Runs
-from fleet.errors import DefinitionError, errors_of, ordered
+from fleet.options import Counted, KubeconfigContext, KubeconfigPath, StaleAfter
+from fleet.output import print_json, table_console
+from fleet.report.rows import Choice
 from fleet.sharding import moves, runs
 from fleet.sharding.stacks import (
     NotSoError,
@@ -34,6 +32,8 @@ from fleet.sharding.stacks import (
     refuse_others,
     stacks_of,
 )
+from fleet.status_cli import Order, StatusFormat, show_status
+from fleet.view import open_view, sound_plan, source_of
 
 REFUSED: Final = 2
 INTERRUPTED: Final = 130
@@ -75,13 +75,8 @@ def list_shards(stack: Base, shards: Count, output: Form = ShardsFormat.TEXT) ->
     `platform` stacks come first: their job must end before the others begin. Needs no Pulumi, no cluster and no
     credentials.
     """
-    config = base_config(stack)
-    folder = Path(config.get(f"{names.CONFIG_NAMESPACE}:definition") or f"stacks/{stack}")
-    loaded = load(folder, config.get(f"{names.CONFIG_NAMESPACE}:values") or {})
-    fleet, problems = loaded.fleet, loaded.problems
-    if fleet is None or errors_of(problems):
-        raise DefinitionError(ordered(problems))
-    whole = plan(fleet)
+    base_config(stack)
+    fleet, whole = sound_plan(*source_of(None, stack, None), quiet=True)
     rows = [
         {
             "stack": each.name,
@@ -93,7 +88,7 @@ def list_shards(stack: Base, shards: Count, output: Form = ShardsFormat.TEXT) ->
         for each in stacks_of(stack, shards)
     ]
     if output is ShardsFormat.JSON:
-        print(json.dumps(rows))
+        print_json(rows, indent=None)
         return
     width = max(len(str(row["stack"])) for row in rows)
     for row in rows:
@@ -208,7 +203,7 @@ def _carried_out(command: _Command, base: str, stacks: Any, jobs: int, output: S
     with going.interruptible():
         report = command(base, stacks, going, jobs, told)
     if output is ShardsFormat.JSON:
-        print(json.dumps(report.as_json(), indent=2), flush=True)
+        print_json(report.as_json())
     else:
         console.print()
         for line in report.as_lines():
@@ -218,6 +213,31 @@ def _carried_out(command: _Command, base: str, stacks: Any, jobs: int, output: S
     if not report.ok:
         raise typer.Exit(1)
     return report
+
+
+@app.command("status")
+def show_shards(
+    stack: Base,
+    shards: Count,
+    output: Annotated[StatusFormat, typer.Option("--format", help="How to print.")] = StatusFormat.TABLE,
+    by: Annotated[Order, typer.Option(help="What to group by.")] = Order.TENANT,
+    stale_after: StaleAfter = 10,
+    wait_for: Counted = None,
+    kubeconfig: KubeconfigPath = None,
+    context: KubeconfigContext = None,
+) -> None:
+    """Show the live fleet as a whole, as `fleet status` does; that one shows a single shard with `--stack prod-2`.
+
+    Exit code 0 when everything is as wanted, 2 when something differs, 1 when it could not be told.
+    """
+    base_config(stack)
+    names = [each.name for each in stacks_of(stack, shards)]
+    with open_view(
+        None, stack, None, kubeconfig=kubeconfig, context=context, counted=wait_for, stacks=names
+    ) as view:
+        code = show_status(lambda: view.fetch(60.0 * stale_after), Choice(), output, by, table_console())
+    if code:
+        raise typer.Exit(code)
 
 
 __all__ = ["REFUSED", "NotSoError", "app"]

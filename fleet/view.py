@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from fleet.definition.source import parse_value
 from fleet.definition.stack import stack_config
 from fleet.desired.objects import Plan
 from fleet.desired.plan import asks_platform, plan
+from fleet.desired.shards import Shard, parse_shard, part_of, part_of_fleet
 from fleet.engine import ask
 from fleet.errors import errors_of, ordered
 from fleet.options import WaitFor, pairs_of
@@ -54,9 +55,14 @@ class View:
     plan: Plan
     folder: Path
     reach: Reach
-    owner: str | None
+    owners: tuple[str, ...]
     counted: WaitFor
     akuity: AkuityServer
+
+    @property
+    def owner(self) -> str | None:
+        """Return the mark of the one stack that the view is of, None where there is no one."""
+        return self.owners[0] if len(self.owners) == 1 else None
 
     def fetch(self, stale_after_s: float) -> FleetStatus:
         """Return the status of the fleet as it is.
@@ -82,7 +88,7 @@ class View:
             self.plan,
             now=now,
             stale_after_s=stale_after_s,
-            owner=self.owner,
+            owners=self.owners,
             required=self.counted is WaitFor.APPLICATIONS,
             akuity=self.akuity,
         )
@@ -97,15 +103,19 @@ def open_view(
     kubeconfig: str | None = None,
     context: str | None = None,
     counted: WaitFor | None = None,
+    stacks: Sequence[str] = (),
 ) -> Iterator[View]:
-    """Give the view of a definition; its connections are closed at the end.
+    """Give the view of a definition, of a shard of it where the stack is one; its connections are closed at the end.
+
+    `stacks` are those whose marks count as the fleet's own, where it is not the one stack that is named.
 
     Raises:
         typer.Exit: the definition has errors; they are printed.
         RemoteError: the platform cannot be asked for its project prefix.
     """
     source, values = source_of(folder, stack, assignments)
-    definition, planned = sound_plan(source, values, quiet=True)
+    shard = shard_of(stack)
+    definition, whole = sound_plan(source, values, quiet=True)
     config = StackConfig(stack)
     akuity = AkuityServer(
         os.environ.get("AKUITY_SERVER_URL") or AkuityServer().url, os.environ.get("AKUITY_CA_FILE") or None
@@ -114,13 +124,13 @@ def open_view(
         lambda: Kubernetes.connect(kubeconfig, context), lambda reference: resolve(reference, config.get)
     ) as reach:
         if asks_platform(definition):
-            planned = plan(definition, project_prefix=reach.kubernetes().project_prefix())
+            whole = plan(definition, project_prefix=reach.kubernetes().project_prefix())
         yield View(
-            definition=definition,
-            plan=planned,
+            definition=part_of_fleet(definition, shard),
+            plan=part_of(whole, definition, shard),
             folder=source,
             reach=reach,
-            owner=mark_of(stack) if stack else None,
+            owners=tuple(mark_of(each) for each in stacks or ((stack,) if stack else ())),
             counted=counted or wait_for_of(stack),
             akuity=akuity,
         )
@@ -153,6 +163,15 @@ def source_of(
 def config_of(stack: str | None) -> dict[str, Any]:
     """Return a stack's config as its file holds it, encrypted values included; nothing without a stack."""
     return stack_config(STACKS, stack) if stack else {}
+
+
+def shard_of(stack: str | None) -> Shard | None:
+    """Return the shard that a stack holds, None where it holds the whole fleet.
+
+    Raises:
+        Refused: its config names none.
+    """
+    return parse_shard(config_of(stack).get(f"{names.CONFIG_NAMESPACE}:shard"))
 
 
 def wait_for_of(stack: str | None) -> WaitFor:

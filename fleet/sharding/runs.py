@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from fleet.engine import Runs
-from fleet.sharding.output import Failure, Output
+from fleet.sharding.printed import Failure, Printed
 from fleet.sharding.stacks import ShardStack
 
 Told = Callable[[str, str], object]
@@ -111,12 +111,16 @@ class Report:
     def as_lines(self) -> list[str]:
         """Return the report as text: failures with their messages first, then a line for each stack and for all."""
         lines = []
+        told: dict[tuple[str, str], list[str]] = {}
         for each in self.stacks:
-            for failure in each.failures[:_SHOWN]:
-                where = f"{each.stack.name}: {failure.resource}" if failure.resource else each.stack.name
-                lines += [f"{where}:", *(f"  {line}" for line in failure.message.splitlines())]
-            if len(each.failures) > _SHOWN:
-                lines.append(f"{each.stack.name}: and {len(each.failures) - _SHOWN} more")
+            for failure in each.failures:
+                told.setdefault((failure.resource, failure.message), []).append(each.stack.name)
+        # What is wrong with the definition, every stack says.
+        for (resource, message), stacks in list(told.items())[:_SHOWN]:
+            where = f"{', '.join(stacks)}: {resource}" if resource else ", ".join(stacks)
+            lines += [f"{where}:", *(f"  {line}" for line in message.splitlines())]
+        if len(told) > _SHOWN:
+            lines.append(f"and {len(told) - _SHOWN} more")
         lines += [""] if lines else []
         rows = [(each.stack.name, str(each.result), each.counts, each.seconds) for each in self.stacks]
         result = "interrupted" if self.interrupted else "succeeded" if self.ok else "failed"
@@ -202,25 +206,25 @@ def _together(
 
 
 def _one(command: tuple[str, ...], stack: ShardStack, runs: Runs, told: Told) -> StackReport:
-    began, output = time.monotonic(), Output()
+    began, printed = time.monotonic(), Printed()
 
     def take(line: str) -> None:
-        if news := output.take(line):
+        if news := printed.take(line):
             told(stack.name, news)
 
     code = runs.run(*command, "--stack", stack.name, told=take)
     if code is None:
         return _not_run(stack)
-    failures = output.failures
+    failures = printed.failures
     if code and not failures:
         failures = (Failure("", f"`pulumi {command[0]}` ended with exit code {code}"),)
     return StackReport(
         stack=stack,
         result=Result.FAILED if code else Result.SUCCEEDED,
-        counts=output.counts,
+        counts=printed.counts,
         failures=failures if code else (),
         seconds=time.monotonic() - began,
-        deleted=tuple(dict.fromkeys(output.deleted)),
+        deleted=tuple(dict.fromkeys(printed.deleted)),
     )
 
 

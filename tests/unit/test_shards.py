@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fleet import names
 from fleet.definition.fleet import Fleet
-from fleet.desired.objects import Desired, Plan
+from fleet.desired.objects import Desired, Key, Plan
 from fleet.desired.plan import plan
 from fleet.desired.shards import Shard, layer_below, parse_shard, part_of, part_of_fleet, shards_of
 from fleet.names import Kind
@@ -129,7 +129,7 @@ def test_gates_together_wait_for_what_the_whole_gate_waits_for(of: Fleet, count:
 def test_every_object_of_a_shard_comes_after_those_it_depends_on(of: Fleet) -> None:
     """The part of a plan can be declared as it stands."""
     for shard in shards_of(2):
-        seen = set()
+        seen: set[Key] = set()
         for each in part_of(WHOLE[of.spec.delivery], of, shard).objects:
             assert set(each.depends_on) <= seen
             seen.add(each.key)
@@ -199,6 +199,14 @@ def test_what_is_no_shard_is_refused(value: str) -> None:
     """With the value and what may stand there."""
     with pytest.raises(Refused, match=r"is no shard for `fleet:shard`\nhelp: write `2/4`"):
         parse_shard(value)
+
+
+def test_a_stack_whose_resources_have_moved_never_runs() -> None:
+    """While they are on their way it would delete those that have not left, and create those that have."""
+    with pytest.raises(Refused, match="belongs to other stacks by now") as caught:
+        parse_shard(names.MOVED_SHARD)
+
+    assert "fleet shards move" in str(caught.value)
 
 
 # --- resharding ---

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _TYPE: Final = "pulumi-python:dynamic/fleet:"
+_STACK: Final = "pulumi:pulumi:Stack"
 _DIAGNOSTICS: Final = "Diagnostics:"
 _RESOURCES: Final = "Resources:"
 _STEP: Final = re.compile(r"^ ?([-+~=<>!]{1,2}) +(?P<type>\S+) (?P<name>\S+) (?P<words>.*\S)\s*$")
@@ -42,7 +43,7 @@ class Failure:
     message: str
 
 
-class Output:
+class Printed:
     """Takes the lines of one run, and keeps what they say."""
 
     def __init__(self) -> None:
@@ -107,14 +108,16 @@ class Output:
     def _take_diagnostic(self, line: str) -> str | None:
         if head := _HEAD.match(line):
             self._end_message()
-            self._resource = f"{head['type'].removeprefix(_TYPE)} {head['name']}"
+            of_stack = head["type"] == _STACK
+            self._resource = "" if of_stack else f"{head['type'].removeprefix(_TYPE)} {head['name']}"
             return None
         text = line.strip()
         level, colon, message = text.partition(": ")
         if colon and level in ("error", "warning"):
             self._end_message()
             self._message = [_CARRIERS.sub("", message)] if level == "error" else None
-            return f"{self._resource}: {text}" if level == "error" else None
+            where = f"{self._resource}: " if self._resource else ""
+            return f"{where}{text}" if level == "error" else None
         if self._message is not None and text:
             self._message.append(line.removeprefix("    ").rstrip())
         return None
