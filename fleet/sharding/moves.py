@@ -32,6 +32,7 @@ from fleet.sharding.stacks import (
 )
 
 _TYPE: Final = "pulumi-python:dynamic/fleet:"
+_PROVIDER_TYPE: Final = "pulumi:providers:"
 # What every stack has of its own: the next `up` makes it anew, since there is nothing live behind it.
 _OWN: Final = frozenset({Kind.FLEET_READY})
 # Resources that one command moves: the system has a limit for all arguments together, about 2 MB.
@@ -155,6 +156,30 @@ def without_own(state: State, *, emptied: bool = False) -> State:
     return {**state, "deployment": {**state["deployment"], "resources": cleaned}}
 
 
+def with_common_providers(states: Mapping[str, State]) -> dict[str, State]:
+    """Return states whose providers of one name have one id, that of the first.
+
+    A move takes a provider of the same id for the same one. Those of our stacks differ by `fleet:shard` in their config
+    alone, for which the engine would refuse to move resources from one to the other.
+    """
+    ids: dict[str, str] = {}
+    found = {}
+    for stack, state in states.items():
+        given: dict[str, str] = {}
+        resources = []
+        for each in state["deployment"].get("resources") or ():
+            if not str(each.get("type")).startswith(_PROVIDER_TYPE):
+                reference = given.get(str(each.get("provider")))
+                resources.append({**each, "provider": reference} if reference else each)
+                continue
+            urn = str(each["urn"])
+            common = ids.setdefault(urn.split("::", 2)[2], str(each["id"]))
+            given[f"{urn}::{each['id']}"] = f"{urn}::{common}"
+            resources.append({**each, "id": common})
+        found[stack] = {**state, "deployment": {**state["deployment"], "resources": resources}}
+    return found
+
+
 def carry_out(move: Move, backups: Path, jobs: int) -> Iterator[str]:
     """Move everything that is planned, and yield what was done, line by line.
 
@@ -172,7 +197,7 @@ def carry_out(move: Move, backups: Path, jobs: int) -> Iterator[str]:
             prepare(move.base, targets, held(), jobs)
         shards = {each.name for each in targets} | (set(move.states) - {move.base})
         side_by_side(lambda name: give_shard(name, names.MOVED_SHARD), sorted(shards), jobs)
-        for stack, state in move.states.items():
+        for stack, state in with_common_providers(move.states).items():
             _import(stack, without_own(state))
         for step in move.steps:
             for urns in _chunks(step.urns):

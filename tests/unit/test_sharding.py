@@ -418,6 +418,30 @@ def test_a_state_without_what_is_its_own() -> None:
     assert (found[1]["dependencies"], found[1]["propertyDependencies"]) == ([], {"x": []})
 
 
+def test_providers_of_all_states_pass_for_one() -> None:
+    """By the same id, also where resources refer to it: the engine refuses to move between different ones."""
+
+    def with_provider(stack: str, identifier: str) -> dict[str, Any]:
+        urn = f"urn:pulumi:{stack}::fleet::pulumi:providers:pulumi-python::default"
+        provider = {"urn": urn, "type": "pulumi:providers:pulumi-python", "id": identifier}
+        return state(stack, provider, resource(stack, "Tenant", stack, provider=f"{urn}::{identifier}"))
+
+    states = moves.with_common_providers(
+        {stack: with_provider(stack, f"id of {stack}") for stack in ("a", "b")}
+    )
+
+    found = {stack: each["deployment"]["resources"][1:] for stack, each in states.items()}
+    assert [provider["id"] for provider, _ in found.values()] == ["id of a", "id of a"]
+    assert [tenant["provider"].partition("::fleet")[2] for _, tenant in found.values()] == [
+        "::pulumi:providers:pulumi-python::default::id of a",
+        "::pulumi:providers:pulumi-python::default::id of a",
+    ]
+    assert [tenant["provider"].partition("::")[0] for _, tenant in found.values()] == [
+        "urn:pulumi:a",
+        "urn:pulumi:b",
+    ]
+
+
 def test_only_an_empty_state_is_emptied() -> None:
     """What has not moved is never forgotten."""
     with pytest.raises(Refused, match="have not moved"):
