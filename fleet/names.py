@@ -50,8 +50,9 @@ ARGOCD_FINALIZER: Final = "resources-finalizer.argocd.argoproj.io"
 # Pulumi config namespace: `fleet:definition`, `fleet:values`, ... and the keys of `{config: KEY}` references.
 CONFIG_NAMESPACE: Final = "fleet"
 # Values of `fleet:waitFor`, in users' stack config and in state: what the gate waits for. The first is the default;
-# `tenants` is for a platform without Argo CD.
-WAIT_FOR: Final = ("applications", "tenants")
+# `tenants` is for a platform without Argo CD, `nothing` for an `up` that ends when all is written.
+WAIT_FOR: Final = ("applications", "tenants", "nothing")
+WAIT_FOR_NOTHING: Final = WAIT_FOR[2]
 
 # Values of `fleet:shard`, in users' stack config and in state: `<this>/4` is the part that belongs to no tenant.
 PLATFORM_SHARD: Final = "platform"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -19,8 +20,9 @@ from rich.text import Text
 
 from fleet.desired.shards import part_of, part_of_fleet
 from fleet.engine import Runs
+from fleet.given import sound_plan, source_of
 from fleet.options import Counted, KubeconfigContext, KubeconfigPath, StaleAfter
-from fleet.output import print_json, table_console
+from fleet.output import print_failure, print_json, table_console
 from fleet.report.rows import Choice
 from fleet.sharding import moves, runs
 from fleet.sharding.stacks import (
@@ -33,7 +35,7 @@ from fleet.sharding.stacks import (
     stacks_of,
 )
 from fleet.status_cli import Order, StatusFormat, show_status
-from fleet.view import open_view, sound_plan, source_of
+from fleet.view import open_view
 
 REFUSED: Final = 2
 INTERRUPTED: Final = 130
@@ -148,7 +150,8 @@ def destroy_shards(
     base_config(stack)
     holding = held()
     found = stacks_of(stack, shards)
-    refuse_others(stack, found, holding)
+    with _refusing():
+        refuse_others(stack, found, holding)
     there = [each for each in found if each.name in holding]
     count = sum(holding[each.name] for each in there)
     if not yes:
@@ -174,7 +177,8 @@ def move_shards(
     `--backups` first. Run it while nobody else runs these stacks.
     """
     base_config(stack)
-    move = moves.plan_move(stack, shards, jobs)
+    with _refusing():
+        move = moves.plan_move(stack, shards, jobs)
     print("\n".join(move.as_lines()))
     if move.steps and not yes:
         typer.confirm("Move them?", abort=True, err=True)
@@ -186,8 +190,18 @@ def _prepared(base: str, count: int, jobs: int) -> tuple[tuple[ShardStack, ...],
     base_config(base)
     holding = held()
     found = stacks_of(base, count)
-    refuse_others(base, found, holding)
+    with _refusing():
+        refuse_others(base, found, holding)
     return found, prepare(base, found, holding, jobs)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except NotSoError as error:
+        print_failure(error)
+        raise typer.Exit(REFUSED) from None
 
 
 def _carried_out(command: _Command, base: str, stacks: Any, jobs: int, output: ShardsFormat) -> runs.Report:
@@ -238,6 +252,3 @@ def show_shards(
         code = show_status(lambda: view.fetch(60.0 * stale_after), Choice(), output, by, table_console())
     if code:
         raise typer.Exit(code)
-
-
-__all__ = ["REFUSED", "NotSoError", "app"]
