@@ -92,5 +92,5 @@ def test_the_keys_that_are_compared_are_fixed() -> None:
             "owner",
         ),
         "ArgoApplicationProvider": ("manifest", "argocd", "decommission", "owner"),
-        "FleetReadyProvider": ("tenants", "sources", "waitFor", "digest", "observed", "notReady"),
+        "FleetReadyProvider": ("tenants", "sources", "waitFor", "digest", "observed", "notReady", "shard"),
     }
