@@ -29,6 +29,7 @@ class Result(StrEnum):
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    INTERRUPTED = "interrupted"
     NOT_RUN = "not run"
 
 
@@ -127,7 +128,7 @@ class Report:
         rows.append(("all", result, self.counts, self.seconds))
         width = max(len(name) for name, *_ in rows)
         lines += [
-            f"{name:<{width}}  {how:<9}  {seconds:6.1f} s  {words_of(counts)}".rstrip()
+            f"{name:<{width}}  {how:<11}  {seconds:6.1f} s  {words_of(counts)}".rstrip()
             for name, how, counts, seconds in rows
         ]
         return lines
@@ -218,9 +219,11 @@ def _one(command: tuple[str, ...], stack: ShardStack, runs: Runs, told: Told) ->
     failures = printed.failures
     if code and not failures:
         failures = (Failure("", f"`pulumi {command[0]}` ended with exit code {code}"),)
+    ended = Result.FAILED if code else Result.SUCCEEDED
     return StackReport(
         stack=stack,
-        result=Result.FAILED if code else Result.SUCCEEDED,
+        # Pulumi ends with 0 when it has left the rest undone because it was told to.
+        result=Result.INTERRUPTED if runs.interrupted else ended,
         counts=printed.counts,
         failures=failures if code else (),
         seconds=time.monotonic() - began,

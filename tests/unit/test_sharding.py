@@ -268,7 +268,7 @@ def test_an_interrupt_reaches_each_run_once_and_its_end_is_awaited(pulumi: Path)
     assert report.interrupted
     assert len(ran(pulumi)) == 2
     assert [path.read_text().split() for path in sorted(pulumi.glob("got.*"))] == [["got"], ["got"]]
-    assert sorted(str(each.result) for each in report.stacks) == ["failed", "failed", "not run"]
+    assert sorted(str(each.result) for each in report.stacks) == ["interrupted", "interrupted", "not run"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
