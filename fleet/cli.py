@@ -18,8 +18,9 @@ import fleet
 from fleet.commands import CommandsOnDemand, OnDemand
 from fleet.definition.fleet import Fleet
 from fleet.desired.objects import Plan
+from fleet.desired.shards import part_of
 from fleet.errors import DefinitionError, Problem, errors_of, format_summary, ordered
-from fleet.given import plan_of, sound_plan, source_of
+from fleet.given import plan_of, shard_of, sound_plan, source_of
 from fleet.options import Assignments, Folder, Stack
 from fleet.output import print_failure, print_json, print_problems
 
@@ -31,6 +32,9 @@ class Commands(CommandsOnDemand):
         "status": OnDemand("fleet.status_cli", "status"),
         "sandbox": OnDemand(
             "fleet.sandbox.sandbox_cli", "app", "A control plane of real parts on this machine."
+        ),
+        "shards": OnDemand(
+            "fleet.shards_cli", "app", "One fleet as several stacks, each with a part of its tenants."
         ),
         "tools": OnDemand(
             "fleet.sandbox.toolchain_cli",
@@ -109,15 +113,15 @@ def validate(
 
 @app.command()
 def render(folder: Folder = None, stack: Stack = None, assignments: Assignments = None) -> None:
-    """Print every object that would exist, as YAML with secrets masked.
+    """Print every object that would exist, as YAML with secrets masked; of a stack that is a shard, its own.
 
     Needs no Pulumi, no cluster and no credentials. Where the definition leaves the platform's project prefix open,
     `p-` is shown; `pulumi preview` asks the platform.
     """
     from fleet.desired.writer import write  # noqa: PLC0415  # for this command alone
 
-    _, planned = sound_plan(*source_of(folder, stack, assignments))
-    sys.stdout.write(write(planned))
+    definition, planned = sound_plan(*source_of(folder, stack, assignments))
+    sys.stdout.write(write(part_of(planned, definition, shard_of(stack))))
 
 
 @app.command()

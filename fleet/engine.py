@@ -6,8 +6,11 @@ No secret passes through its arguments or its environment, and none that it prin
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -66,3 +69,72 @@ def ask(*arguments: str, what: str, cure: str, timeout_s: float = ANSWER_S) -> s
     if done.returncode:
         raise Refused(f"{what}: {' '.join(done.stderr.split()).removeprefix('error: ')}", cure)
     return done.stdout
+
+
+class Runs:
+    """The runs of `pulumi` that go on side by side, their output handed on line by line.
+
+    Each is a session of its own, so that Ctrl-C in the terminal reaches it once, by `interrupt`, and not twice: by a
+    second one Pulumi leaves what it has begun.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no run."""
+        self._lock = threading.Lock()
+        self._going: set[subprocess.Popen[str]] = set()
+        self._interrupted = False
+
+    @property
+    def interrupted(self) -> bool:
+        """Return whether nothing new begins any more."""
+        return self._interrupted
+
+    def run(self, *arguments: str, told: Callable[[str], object]) -> int | None:
+        """Return the exit code of a `pulumi` command, None where it did not begin; each line it prints is told.
+
+        Raises:
+            Refused: it did not start.
+        """
+        command = ["pulumi", *arguments, "--non-interactive", "--color", "never"]
+        with self._lock:
+            if self._interrupted:
+                return None
+            try:
+                going = subprocess.Popen(  # noqa: S603 — as in `ask`
+                    command,
+                    env=environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    encoding="utf-8",
+                    errors="replace",
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise Refused(f"`pulumi` did not start: {error.strerror}", "put it on PATH") from None
+            self._going.add(going)
+        with going:
+            for line in going.stdout or ():
+                told(line.rstrip("\n"))
+        with self._lock:
+            self._going.discard(going)
+        return going.returncode
+
+    def interrupt(self) -> None:
+        """Hand an interrupt on to every run, once; they end by themselves, and no other one begins."""
+        with self._lock:
+            self._interrupted = True
+            for going in self._going:
+                going.send_signal(signal.SIGINT)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Hand on what interrupts this process, for as long as the block goes on; only in the main thread."""
+        before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+        for each in before:
+            signal.signal(each, lambda *_: self.interrupt())
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)

@@ -18,6 +18,7 @@ from fleet.definition.source import parse_value
 from fleet.definition.stack import stack_config
 from fleet.desired.objects import Plan
 from fleet.desired.plan import plan
+from fleet.desired.shards import Shard, parse_shard
 from fleet.errors import errors_of, ordered
 from fleet.options import pairs_of
 from fleet.output import print_problems
@@ -41,6 +42,15 @@ def source_of(
 def config_of(stack: str | None) -> dict[str, Any]:
     """Return a stack's config as its file holds it, encrypted values included; nothing without a stack."""
     return stack_config(STACKS, stack) if stack else {}
+
+
+def shard_of(stack: str | None) -> Shard | None:
+    """Return the shard that a stack holds, None where it holds the whole fleet.
+
+    Raises:
+        Refused: its config names none.
+    """
+    return parse_shard(config_of(stack).get(f"{names.CONFIG_NAMESPACE}:shard"))
 
 
 def mark_of(stack: str) -> str:

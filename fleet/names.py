@@ -58,6 +58,11 @@ WAIT_FOR_NOTHING: Final = WAIT_FOR[2]
 # deployed would be lost to the very run that has to be held against it.
 GUARD: Final = "guard"
 
+# Values of `fleet:shard`, in users' stack config and in state: `<this>/4` is the part that belongs to no tenant.
+PLATFORM_SHARD: Final = "platform"
+# Likewise, in config only: of a stack while its resources move to other stacks, and afterwards. It never runs.
+MOVED_SHARD: Final = "moved"
+
 # In Argo CD: what registered names of tenants begin with (direct delivery).
 TENANT_CLUSTER_PREFIX: Final = "tenant-"
 
@@ -156,3 +161,21 @@ def owner_mark(project: str, stack: str) -> str:
     """Return the value of the ownership label for a Pulumi project and stack: a valid label value."""
     mark = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{project}.{stack}")
     return cut(mark.strip("_.-"))
+
+
+def shard_stack(stack: str, position: int | None) -> str:
+    """Return the name of the stack of one shard of a fleet, None for the one that belongs to no tenant.
+
+    The stacks' states and marks bear it: with another name a shard would find its own tenants foreign.
+    """
+    return f"{stack}-{PLATFORM_SHARD if position is None else position}"
+
+
+def shard_of(tenant: str, count: int) -> int:
+    """Return which of `count` shards a tenant belongs to, from 1, by its name alone.
+
+    The shard whose hash with the name is the greatest: of one more shard only the tenants that it wins move, and no
+    tenant moves because of another one. A change here puts every tenant of every sharded fleet into a stack that does
+    not hold it, where it is refused.
+    """
+    return max(range(1, count + 1), key=lambda shard: hashlib.sha256(f"{shard}/{tenant}".encode()).digest())

@@ -26,6 +26,7 @@ from fleet.definition.load import load
 from fleet.definition.model import Credential
 from fleet.desired.objects import Desired, Key, Plan, Reference, credential_source
 from fleet.desired.plan import asks_platform, plan
+from fleet.desired.shards import layer_below, parse_shard, part_of, part_of_fleet
 from fleet.errors import (
     DefinitionError,
     Problem,
@@ -39,7 +40,8 @@ from fleet.names import Kind
 from fleet.providers.registration import fingerprint
 from fleet.providers.resources import RESOURCES
 from fleet.providers.wire import UNKNOWN, Secret
-from fleet.report.required import requirements, unmet
+from fleet.refused import Refused
+from fleet.report.required import layer_requirements, requirements, unmet
 
 # Pulumi's word for a program that has said itself why it ends: the engine adds nothing to it.
 _EXIT_EXPLAINED: Final = 32
@@ -57,23 +59,28 @@ def run() -> None:
         details = "\n\n".join(map(format_problem, error.problems))
         pulumi.log.error(f"{format_summary(error.problems)}\n\n{details}")
         sys.exit(_EXIT_EXPLAINED)
-    except (RemoteError, pulumi.RunError) as error:
+    except (RemoteError, Refused, pulumi.RunError) as error:
         pulumi.log.error(str(error))
         sys.exit(_EXIT_EXPLAINED)
 
 
 def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
-    """Declare every object of the fleet that the stack's config names.
+    """Declare every object of the fleet that the stack's config names, or of the stack's shard of it.
 
     Raises:
         DefinitionError: the definition has errors, a credential does not resolve, or the platform lacks what the
             fleet requires of it; nothing was declared.
         RemoteError: the platform could not be asked.
+        Refused: `fleet:shard` says something that is no shard.
     """
+    shard = parse_shard(config.get("shard"))
     folder = Path(config.get("definition") or f"stacks/{stack}")
-    fleet, planned = plan_fleet(folder, config)
+    fleet, whole = plan_fleet(folder, config)
     credentials = resolve_credentials(fleet, folder, config)
+    planned = part_of(whole, fleet, shard)
     check_platform(fleet, planned, config)
+    check_layer(whole, planned, config)
+    fleet = part_of_fleet(fleet, shard)
     mark = names.owner_mark(project, stack)
 
     waits = wait_for(config)
@@ -185,6 +192,25 @@ def check_platform(fleet: Fleet, planned: Plan, config: pulumi.Config) -> None:
         with Kubernetes.connect(config.get("kubeconfig"), config.get("context")) as platform:
             if problems := unmet(platform, required):
                 raise DefinitionError(problems)
+
+
+def check_layer(whole: Plan, part: Plan, config: pulumi.Config) -> None:
+    """Ask the platform for what a shard's tenants need of the platform layer, which another stack makes.
+
+    A preview only warns: that stack may not have been brought up yet, and its own preview says so.
+
+    Raises:
+        DefinitionError: all that is missing.
+        RemoteError: the platform cannot be asked.
+    """
+    if not (required := layer_requirements(layer_below(whole, part))):
+        return
+    with Kubernetes.connect(config.get("kubeconfig"), config.get("context")) as platform:
+        problems = unmet(platform, required)
+    if problems and not pulumi.runtime.is_dry_run():
+        raise DefinitionError(problems)
+    for problem in problems:
+        pulumi.warn(format_problem(problem))
 
 
 def resolve_credentials(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,8 +24,9 @@ from fleet.definition.fleet import Fleet
 from fleet.definition.model import Delivery
 from fleet.desired.objects import Plan
 from fleet.desired.plan import asks_platform, plan
+from fleet.desired.shards import part_of, part_of_fleet
 from fleet.engine import ask
-from fleet.given import config_of, mark_of, sound_plan, source_of
+from fleet.given import config_of, mark_of, shard_of, sound_plan, source_of
 from fleet.options import WaitFor
 from fleet.refused import Refused
 from fleet.report.agents import AkuityServer
@@ -47,9 +48,14 @@ class View:
     plan: Plan
     folder: Path
     reach: Reach
-    owner: str | None
+    owners: tuple[str, ...]
     counted: WaitFor
     akuity: AkuityServer
+
+    @property
+    def owner(self) -> str | None:
+        """Return the mark of the one stack that the view is of, None where there is no one."""
+        return self.owners[0] if len(self.owners) == 1 else None
 
     def fetch(self, stale_after_s: float) -> FleetStatus:
         """Return the status of the fleet as it is.
@@ -75,7 +81,7 @@ class View:
             self.plan,
             now=now,
             stale_after_s=stale_after_s,
-            owner=self.owner,
+            owners=self.owners,
             required=self.counted is WaitFor.APPLICATIONS,
             akuity=self.akuity,
         )
@@ -90,15 +96,19 @@ def open_view(
     kubeconfig: str | None = None,
     context: str | None = None,
     counted: WaitFor | None = None,
+    stacks: Sequence[str] = (),
 ) -> Iterator[View]:
-    """Give the view of a definition; its connections are closed at the end.
+    """Give the view of a definition, of a shard of it where the stack is one; its connections are closed at the end.
+
+    `stacks` are those whose marks count as the fleet's own, where it is not the one stack that is named.
 
     Raises:
         typer.Exit: the definition has errors; they are printed.
         RemoteError: the platform cannot be asked for its project prefix.
     """
     source, values = source_of(folder, stack, assignments)
-    definition, planned = sound_plan(source, values, quiet=True)
+    shard = shard_of(stack)
+    definition, whole = sound_plan(source, values, quiet=True)
     config = StackConfig(stack)
     akuity = AkuityServer(
         os.environ.get("AKUITY_SERVER_URL") or AkuityServer().url, os.environ.get("AKUITY_CA_FILE") or None
@@ -107,13 +117,13 @@ def open_view(
         lambda: Kubernetes.connect(kubeconfig, context), lambda reference: resolve(reference, config.get)
     ) as reach:
         if asks_platform(definition):
-            planned = plan(definition, project_prefix=reach.kubernetes().project_prefix())
+            whole = plan(definition, project_prefix=reach.kubernetes().project_prefix())
         yield View(
-            definition=definition,
-            plan=planned,
+            definition=part_of_fleet(definition, shard),
+            plan=part_of(whole, definition, shard),
             folder=source,
             reach=reach,
-            owner=mark_of(stack) if stack else None,
+            owners=tuple(mark_of(each) for each in stacks or ((stack,) if stack else ())),
             counted=counted or wait_for_of(stack),
             akuity=akuity,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -51,6 +51,27 @@ def render_guard(
         "approve": [_approval(approval) for approval in guards.approve],
     }
     return Desired(kind=Kind.FLEET_GUARD, name=GUARD, properties=found)
+
+
+def guard_of_part(
+    guard: Desired, kept: Collection[str], gate: Desired, shard: str, *, shared: bool
+) -> Desired:
+    """Return the guard over a part of a plan: the lines of the tenants that are `kept`, and the shard's own gate.
+
+    `shared` says whether the objects of no tenant are in that part.
+    """
+    whole = guard.properties
+    found: dict[str, Any] = {
+        **whole,
+        "plan": gate.properties["digest"],
+        "retired": [name for name in whole["retired"] if name in kept],
+        "protected": [name for name in whole["protected"] if name in kept],
+        "shard": shard,
+    }
+    if "tenants" in whole:
+        found["tenants"] = {name: line for name, line in whole["tenants"].items() if name in kept}
+        found["shared"] = dict(whole["shared"]) if shared else {}
+    return replace(guard, properties=found)
 
 
 def record(fleet: Fleet, objects: Sequence[Desired], applications: Sequence[Rendered]) -> dict[str, Any]:

@@ -53,7 +53,6 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None, digests: bool = Tru
     for desired in sorted(objects, key=order):
         unique.setdefault(desired.key, desired)
     planned = behind_guard(fleet, unique.values())
-    ready = (render_direct_ready if direct else render_ready)(fleet, planned, digests=digests)
     problems = (
         *checks.check_names(fleet, prefix),
         *checks.check_templates(fleet),
@@ -62,8 +61,15 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None, digests: bool = Tru
         *checks.check_duplicates(applications),
         *(check_destinations(fleet) if direct else ()),
     )
+    ready = gate_of(fleet, planned, digests=digests)
     guard = render_guard(fleet, planned, applications, ready, digests=digests)
     return Plan((guard, *planned, *behind_guard(fleet, [ready])), ordered(problems))
+
+
+def gate_of(fleet: Fleet, objects: Sequence[Desired], *, digests: bool = True) -> Desired:
+    """Return the gate over planned objects."""
+    direct = fleet.spec.delivery is Delivery.DIRECT
+    return (render_direct_ready if direct else render_ready)(fleet, objects, digests=digests)
 
 
 def platform_objects(fleet: Fleet, prefix: str, applications: Sequence[Rendered]) -> list[Desired]:

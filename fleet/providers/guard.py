@@ -21,6 +21,7 @@ from fleet import names
 from fleet.providers.base import Bag, FleetProvider, declared
 from fleet.providers.recall import Recall
 from fleet.providers.session import Refused, session
+from fleet.providers.shard import refuse_resharding
 from fleet.providers.verdict import CHANGE, DELETE, KINDS, REREGISTER, breaches, move_of
 
 
@@ -37,12 +38,15 @@ class FleetGuardProvider(FleetProvider):
         "protected",
         "windows",
         "approve",
+        "shard",
         "owner",
     )
 
     def allow(self, olds: Bag, news: Bag) -> None:
-        """Refuse a run that reaches farther than the guards allow."""
+        """Refuse a run that makes another shard of this stack, or reaches farther than the guards allow."""
         before = declared(olds)
+        # First of all: of a stack that becomes another shard nearly everything would be deleted.
+        refuse_resharding(before, news)
         move = move_of(before, declared(news), unsettled(before, session().recall))
         try:
             found = breaches(move, datetime.now(UTC))

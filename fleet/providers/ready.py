@@ -21,7 +21,14 @@ class NotReadyError(Exception):
 class FleetReadyProvider(FleetProvider):
     """`notReady` is empty when declared; a read fills it from live state, so that a preview shows who is not ready."""
 
-    keys: ClassVar[tuple[str, ...]] = ("tenants", "sources", "waitFor", "digest", "observed", "notReady")
+    keys: ClassVar[tuple[str, ...]] = (
+        "tenants",
+        "sources",
+        "waitFor",
+        "digest",
+        "observed",
+        "notReady",
+    )
 
     def create(self, props: Bag) -> CreateResult:
         """Wait until every tenant is ready."""

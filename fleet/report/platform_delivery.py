@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -38,13 +38,13 @@ def fetch_platform_status(
     *,
     now: datetime,
     stale_after_s: float,
-    owner: str | None = None,
+    owners: Collection[str] = (),
     required: bool = True,
     akuity: AkuityServer | None = None,
 ) -> FleetStatus:
     """Return the status of a planned fleet.
 
-    With `owner` (a stack's mark) tenants that carry it and are not in the plan are rows too. `required` says whether
+    With `owners` (marks of stacks) tenants that carry one and are not in the plan are rows too. `required` says whether
     Argo CD's word counts, or only the platform's.
 
     Raises:
@@ -58,9 +58,7 @@ def fetch_platform_status(
         tenant = labels_of(item).get(names.TENANT_LABEL)
         if tenant:
             applications[item["metadata"].get("namespace", ""), tenant].append(item)
-    ours = {
-        key for key, item in instances.items() if owner and labels_of(item).get(names.OWNER_LABEL) == owner
-    }
+    ours = {key for key, item in instances.items() if labels_of(item).get(names.OWNER_LABEL) in owners}
     keys = sorted(tenants | ours)
     agents, notes = platform_agents(
         client,

@@ -7,17 +7,23 @@ each, of which there are a handful whatever the number of tenants.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from fleet import names
 from fleet.clients.kubernetes import Kubernetes, Ref, RemoteError
 from fleet.definition.fleet import Fleet
-from fleet.desired.objects import Plan
+from fleet.desired.objects import Desired, Plan
 from fleet.errors import Problem, ordered
 from fleet.names import Kind
 
+# What the platform layer makes and a shard's tenants need, with the words for it.
+_LAYER: Final = {
+    Kind.CONNECTOR: "connector",
+    Kind.PROJECT: "project",
+    Kind.APPLICATION_TEMPLATE: "application template",
+}
 # Of these a single object tells whether the server has the kind at all.
 _SERVED: Final = (Kind.APPLICATION_TEMPLATE, Kind.TENANT)
 
@@ -41,6 +47,25 @@ def requirements(fleet: Fleet, plan: Plan) -> tuple[Requirement, ...]:
             ref = Ref.of(first.properties["manifest"])
             found.setdefault(ref, Requirement(ref))
     return tuple(found.values())
+
+
+def layer_requirements(below: Iterable[Desired]) -> tuple[Requirement, ...]:
+    """Return what must be on the platform before a shard is brought up: objects of another stack that it depends on.
+
+    Argo CD's own are left out: it says itself that an application's project is missing.
+    """
+    return tuple(
+        Requirement(
+            Ref.of(desired.properties["manifest"]),
+            Problem(
+                "shard-lacks-platform-layer",
+                f"the {_LAYER[desired.kind]} `{desired.name}`, which tenants of this shard need, does not exist",
+                help="bring up the stack of the platform layer first (`fleet shards up` does)",
+            ),
+        )
+        for desired in below
+        if desired.kind in _LAYER
+    )
 
 
 def unmet(client: Kubernetes, required: tuple[Requirement, ...]) -> tuple[Problem, ...]:

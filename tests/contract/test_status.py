@@ -123,7 +123,7 @@ def _mirrored(**more: Any) -> dict[str, Any]:
 
 
 def _platform_status(client: Kubernetes, definition: Fleet, **how: Any) -> FleetStatus:
-    given = {"now": NOW, "stale_after_s": 600.0, "owner": OWNER, **how}
+    given = {"now": NOW, "stale_after_s": 600.0, "owners": (OWNER,), **how}
     return fetch_platform_status(client, definition, plan(definition), **given)
 
 

@@ -104,6 +104,7 @@ def test_the_keys_that_are_compared_are_fixed() -> None:
             "protected",
             "windows",
             "approve",
+            "shard",
             "owner",
         ),
         "FleetReadyProvider": ("tenants", "sources", "waitFor", "digest", "observed", "notReady"),

@@ -8,11 +8,13 @@ from typing import Any, cast
 
 import pytest
 
+from fleet import names
 from fleet.clients.kubernetes import Kubernetes, Ref, RemoteError
 from fleet.definition.fleet import Fleet
 from fleet.desired.plan import plan
+from fleet.desired.shards import Shard, layer_below, part_of
 from fleet.errors import Problem
-from fleet.report.required import requirements, unmet
+from fleet.report.required import layer_requirements, requirements, unmet
 from tests.unit.fleets import fleet, small_fleet, tenant
 
 API = "management.loft.sh/v1"
@@ -104,3 +106,21 @@ def test_any_other_failure_is_no_absence(status: int) -> None:
     """It is raised as it is."""
     with pytest.raises(RemoteError):
         problems(small_fleet(), FakePlatform(failure=refusal(status)))
+
+
+def test_a_shard_requires_what_the_platform_layer_makes() -> None:
+    """Connectors, projects and templates of its tenants, each once: without them its tenants would fail one by one."""
+    of = small_fleet()
+    whole = plan(of)
+    shard = Shard(names.shard_of("acme", 2), 2)
+    required = layer_requirements(layer_below(whole, part_of(whole, of, shard)))
+
+    assert {(each.ref.kind, each.ref.name) for each in required} >= {
+        ("Secret", "akuity-prod"),
+        ("Project", "ai-tenants"),
+        ("ArgoCDApplicationTemplate", "fleet-cert-manager"),
+    }
+    assert {each.problem.code for each in required if each.problem} == {"shard-lacks-platform-layer"}
+    assert all(each.problem is not None for each in required)
+    assert not layer_requirements(layer_below(whole, part_of(whole, of, Shard(None, 2))))
+    assert not layer_requirements(layer_below(whole, whole))

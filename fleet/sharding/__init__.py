@@ -1,0 +1,1 @@
+"""One fleet deployed as several stacks: their making, their runs side by side, and the moves between them."""
