@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from fleet.definition import model
+from fleet.definition import model, rollout
 from fleet.definition.fields import choices, fields_of, type_at
 from fleet.definition.findings import Findings, listing, nearest, suggest
 from fleet.definition.shapes import BOOLEAN, INTEGER, LIST, MAPPING, TEXT, wrong_type
@@ -52,6 +52,7 @@ _WORDS: Final = {
     _pattern(model.ChartVersion): "a version such as `0.35.0`",
     _pattern(model.Duration): "a duration such as `1h`, `15m` or `90s`",
     _pattern(model.Quantity): "a quantity such as `512Mi` or `1Gi`",
+    _pattern(rollout.Window): "a window such as `Mon-Fri 09:00-16:00`",
     _pattern(model.Url): "a URL (`https://host`, no user or password in it)",
 }
 
