@@ -50,7 +50,7 @@ def _check_templates(
     """Report templates that are not there, are in another rollout, or do not take what is laid over them."""
     findings, document = scope.findings, item.document
     scope.refers("templates", spec.template, document, ("spec", "template"))
-    named = {spec.template: ("spec", "template")}
+    named: dict[str, Keys] = {spec.template: ("spec", "template")}
     for field, release in releases(spec):
         if release.template is not None:
             scope.refers("templates", release.template, document, ("spec", field, "template"))

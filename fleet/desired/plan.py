@@ -7,7 +7,6 @@ the definition layer has refused already (an unknown template, say) is left out 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from fleet import names
 from fleet.definition.fleet import Fleet
@@ -23,13 +22,12 @@ from fleet.desired.direct_ready import render_direct_ready
 from fleet.desired.objects import Desired, Key, Plan
 from fleet.desired.project import render_project
 from fleet.desired.ready import render_ready
+from fleet.desired.rollout import check_rollouts, rolled_out
 from fleet.desired.template import render_template
 from fleet.desired.tenant import render_tenant
 from fleet.desired.values import builtins
+from fleet.desired.waves import after_rollouts, crossing, gates_of, in_order, order
 from fleet.errors import ordered
-from fleet.names import Kind
-
-_KIND_ORDER: Final = {kind: position for position, kind in enumerate(Kind)}
 
 
 def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
@@ -39,14 +37,17 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
     """
     prefix = prefix_of(fleet, project_prefix)
     direct = fleet.spec.delivery is Delivery.DIRECT
+    defined, fleet = fleet, rolled_out(fleet)
     applications = render_applications(fleet, prefix)
     objects = (direct_objects if direct else platform_objects)(fleet, prefix, applications)
     # Two objects of one name are a problem by then; the first stands, so that a plan never holds a key twice.
     unique: dict[Key, Desired] = {}
     for desired in sorted(objects, key=order):
         unique.setdefault(desired.key, desired)
-    planned = list(unique.values())
-    ready = (render_direct_ready if direct else render_ready)(fleet, planned)
+    render_gate = render_direct_ready if direct else render_ready
+    planned, gates = gates_of(defined, list(unique.values()), render_gate)
+    ready = after_rollouts(render_gate(fleet, planned), defined, gates)
+    planned, stuck = in_order((*planned, *gates))
     problems = (
         *checks.check_names(fleet, prefix),
         *checks.check_templates(fleet),
@@ -54,8 +55,11 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
         *checks.check_rendered(fleet, applications),
         *checks.check_duplicates(applications),
         *(check_destinations(fleet) if direct else ()),
+        *check_rollouts(defined),
+        *((crossing(defined, stuck),) if stuck else ()),
     )
-    return Plan((*planned, ready), ordered(problems))
+    # A revision of a template has the problems of the template.
+    return Plan((*planned, ready), ordered(dict.fromkeys(problems)))
 
 
 def platform_objects(fleet: Fleet, prefix: str, applications: Sequence[Rendered]) -> list[Desired]:
@@ -102,8 +106,3 @@ def render_applications(fleet: Fleet, prefix: str) -> list[Rendered]:
                 else render_application(tenant, application, fleet, prefix, loft)
             )
     return found
-
-
-def order(desired: Desired) -> tuple[int, str]:
-    """Return the place of an object in the plan: kinds after those they depend on, then by name."""
-    return (_KIND_ORDER[desired.kind], desired.name)
