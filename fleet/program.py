@@ -22,8 +22,9 @@ from fleet.definition.credentials import credentials_of
 from fleet.definition.fleet import Entry, Fleet
 from fleet.definition.load import load
 from fleet.definition.model import Credential
-from fleet.desired.objects import Desired, Plan, Reference, credential_source
+from fleet.desired.objects import Desired, Key, Plan, Reference, credential_source
 from fleet.desired.plan import asks_platform, plan
+from fleet.desired.rollout import stopped
 from fleet.errors import (
     DefinitionError,
     Problem,
@@ -41,8 +42,9 @@ from fleet.report.required import requirements, unmet
 # Pulumi's word for a program that has said itself why it ends: the engine adds nothing to it.
 _EXIT_EXPLAINED: Final = 32
 
-# What the gate waits for: each says in its output `revision` when it was written.
+# What gates wait for: each says in its output `revision` when it was written.
 WRITTEN: Final = frozenset({Kind.TENANT, Kind.ARGO_APPLICATION})
+GATES: Final = frozenset({Kind.ROLLOUT_WAVE, Kind.FLEET_READY})
 
 
 def run() -> None:
@@ -73,23 +75,28 @@ def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
     check_platform(fleet, planned, config)
     mark = names.owner_mark(project, stack)
 
-    declared: dict[tuple[Kind, str], pulumi.Resource] = {}
-    revisions: list[pulumi.Output[str]] = []
+    declared: dict[Key, pulumi.Resource] = {}
     for desired in planned.objects:
-        properties = bag_of(desired, mark, credentials, folder)
-        if desired.kind is Kind.FLEET_READY:
-            properties |= {"observed": digest_of(revisions), "notReady": {}}
-            # Direct delivery always waits for Argo CD: there is nothing else to wait for.
-            properties |= {"waitFor": wait_for(config)} if "sources" in properties else {}
+        properties = bag_of(desired, mark, credentials, folder) | gate_inputs(desired, declared, config)
         options = pulumi.ResourceOptions(depends_on=[declared[key] for key in desired.depends_on])
         resource = RESOURCES[desired.kind](desired.name, properties, options)
         declared[desired.key] = resource
-        if desired.kind in WRITTEN:
-            revisions.append(resource.revision)
 
     pulumi.export("fleet", fleet.name)
     pulumi.export("tenants", len(fleet.tenants))
     pulumi.export("applications", sum(len(tenant.applications) for tenant in fleet.tenants.values()))
+
+
+def gate_inputs(
+    desired: Desired, declared: Mapping[Key, Any], config: pulumi.Config
+) -> dict[str, pulumi.Output[str] | str | dict[str, str]]:
+    """Return what a gate is told of the resources that it waits for; nothing for what is no gate."""
+    if desired.kind not in GATES:
+        return {}
+    revisions = [declared[key].revision for key in desired.depends_on if key[0] in WRITTEN]
+    # Direct delivery always waits for Argo CD: there is nothing else to wait for.
+    more = {"waitFor": wait_for(config)} if "sources" in desired.properties else {}
+    return {"observed": digest_of(revisions), "notReady": {}, **more}
 
 
 def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
@@ -103,6 +110,7 @@ def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
     fleet, problems = loaded.fleet, list(loaded.problems)
     planned = Plan((), ())
     if fleet is not None:
+        fleet = with_stops(fleet)
         prefix = None
         if asks_platform(fleet) and not errors_of(problems):
             prefix = Kubernetes.connect(config.get("kubeconfig"), config.get("context")).project_prefix()
@@ -114,6 +122,21 @@ def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
         if problem.severity is Severity.WARNING:
             pulumi.warn(format_problem(problem))
     return fleet, planned
+
+
+def with_stops(fleet: Fleet) -> Fleet:
+    """Return the fleet with the rollouts stopped where the environment says for this run.
+
+    Raises:
+        RunError: it names no rollout or wave of the definition.
+    """
+    stops = dict(
+        each.split("=", 1) for each in os.environ.get(names.STOPS_VARIABLE, "").split(",") if "=" in each
+    )
+    try:
+        return stopped(fleet, stops)
+    except LookupError as error:
+        raise pulumi.RunError(f"`{names.STOPS_VARIABLE}`: {error.args[0]}") from error
 
 
 def wait_for(config: pulumi.Config) -> str:

@@ -19,6 +19,7 @@ from fleet.providers.connector import ConnectorProvider, fingerprint
 from fleet.providers.project import ProjectProvider
 from fleet.providers.ready import FleetReadyProvider
 from fleet.providers.registration import ClusterRegistrationProvider
+from fleet.providers.rollout import RolloutWaveProvider, RolloutWindowProvider
 from fleet.providers.template import ApplicationTemplateProvider
 from fleet.providers.tenant import TenantProvider, without_nulls
 
@@ -109,6 +110,20 @@ class ArgoApplication(Resource, module="fleet", name="ArgoApplication"):
         super().__init__(ArgoApplicationProvider(), name, {**properties, "revision": None}, opts)
 
 
+class RolloutWindow(Resource, module="fleet", name="RolloutWindow"):
+    """When a wave of a rollout may begin."""
+
+    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
+        super().__init__(RolloutWindowProvider(), name, dict(properties), opts)
+
+
+class RolloutWave(Resource, module="fleet", name="RolloutWave"):
+    """The gate of a wave of a rollout: done when its tenants are ready and have baked."""
+
+    def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
+        super().__init__(RolloutWaveProvider(), name, dict(properties), opts)
+
+
 class FleetReady(Resource, module="fleet", name="FleetReady"):
     """The gate: done when every tenant is ready."""
 
@@ -127,5 +142,7 @@ RESOURCES: Final[Mapping[Kind, Any]] = {
     Kind.CLUSTER_REGISTRATION: ClusterRegistration,
     Kind.AKUITY_AGENT: AkuityAgent,
     Kind.ARGO_APPLICATION: ArgoApplication,
+    Kind.ROLLOUT_WINDOW: RolloutWindow,
+    Kind.ROLLOUT_WAVE: RolloutWave,
     Kind.FLEET_READY: FleetReady,
 }

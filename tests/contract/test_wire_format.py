@@ -20,6 +20,7 @@ from fleet.providers.project import ProjectProvider
 from fleet.providers.ready import FleetReadyProvider
 from fleet.providers.registration import ClusterRegistrationProvider
 from fleet.providers.resources import RESOURCES
+from fleet.providers.rollout import RolloutWaveProvider, RolloutWindowProvider
 from fleet.providers.template import ApplicationTemplateProvider
 from fleet.providers.tenant import TenantProvider
 
@@ -35,6 +36,8 @@ PROVIDERS = {
     "fleet.providers.agent.AkuityAgentProvider": AkuityAgentProvider,
     "fleet.providers.argo_application.ArgoApplicationProvider": ArgoApplicationProvider,
     "fleet.providers.ready.FleetReadyProvider": FleetReadyProvider,
+    "fleet.providers.rollout.RolloutWaveProvider": RolloutWaveProvider,
+    "fleet.providers.rollout.RolloutWindowProvider": RolloutWindowProvider,
 }
 
 
@@ -93,4 +96,6 @@ def test_the_keys_that_are_compared_are_fixed() -> None:
         ),
         "ArgoApplicationProvider": ("manifest", "argocd", "decommission", "owner"),
         "FleetReadyProvider": ("tenants", "sources", "waitFor", "digest", "observed", "notReady"),
+        "RolloutWaveProvider": ("tenants", "sources", "waitFor", "digest", "observed", "notReady"),
+        "RolloutWindowProvider": ("release",),
     }
