@@ -168,7 +168,8 @@ def test_nobody_is_sent_back_for_an_added_tenant() -> None:
 
     with pytest.raises(Refused, match="takes 2 tenants, and would send `beta` back for another one"):
         PROVIDER.diff("id", olds, news)
-    for change in ({"count": 3}, {"versions": {"acme": "2.1.0"}}, {"later": []}):
+    changes: tuple[dict[str, Any], ...] = ({"count": 3}, {"versions": {"acme": "2.1.0"}}, {"later": []})
+    for change in changes:
         assert PROVIDER.diff("id", olds, {**news, **change}).changes
 
 

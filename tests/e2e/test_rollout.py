@@ -1,0 +1,101 @@
+"""A rollout in waves behind a real Argo CD: one that succeeds, one whose canary breaks, and `up` that goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from fleet.clients.kubernetes import Kubernetes
+from fleet.sandbox.sandbox import Sandbox
+from tests.e2e.argo import Day, deployment, open_day
+from tests.e2e.conftest import data_of
+from tests.e2e.refusals import refusal
+from tests.e2e.transcripts import play
+
+pytestmark = [pytest.mark.e2e, pytest.mark.argocd]
+
+DEFINITION = "examples/07-rollout"
+TENANTS = ("aurora", "borealis", "cobalt", "dynamo")
+UP = ("pulumi", "up", "--yes", "--non-interactive", "--skip-preview")
+# The kubelet stand-in cannot pull it: the Deployment never gets there.
+BROKEN = "run-ai:broken@sha256:0"
+
+
+@pytest.fixture(scope="module")
+def day(argocd_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+    """Give the example with a stack of its own and nothing deployed."""
+    with Kubernetes.connect(str(argocd_sandbox.kubeconfig)) as client:
+        day = open_day(argocd_sandbox, client, tmp_path_factory.mktemp("rollout"), "rollout", DEFINITION)
+        yield day
+        day.project.run("pulumi", "destroy", "--yes", "--non-interactive", check=False)
+
+
+def deployed(day: Day) -> dict[str, str]:
+    """Return the version that each tenant's own API server has."""
+    found = {}
+    for tenant in TENANTS:
+        with day.inside(f"ai-rollout-{tenant}") as inside:
+            live = data_of(inside.get(deployment("run-ai", f"{tenant}-run-ai-ai-rollout")))
+        found[tenant] = live["metadata"]["labels"]["app.kubernetes.io/version"]
+    return found
+
+
+def templates(day: Day) -> set[str]:
+    """Return the fleet's templates on the platform."""
+    live = day.host.list("management.loft.sh/v1", "ArgoCDApplicationTemplate")
+    return {name for each in live if (name := each["metadata"]["name"]).startswith("fleet-run-ai")}
+
+
+def generations(day: Day) -> dict[str, int]:
+    """Return how often each tenant was written."""
+    live = day.host.list("management.loft.sh/v1", "VirtualClusterInstance", "p-ai-rollout")
+    return {each["metadata"]["name"]: each["metadata"]["generation"] for each in live}
+
+
+def synced_at(day: Day) -> list[str]:
+    """Return the tenants in the order in which Argo CD finished their last sync."""
+    ended = {
+        tenant: application["status"]["operationState"]["finishedAt"]
+        for name, application in day.applications().items()
+        for tenant in TENANTS
+        if name.startswith(tenant)
+    }
+    return sorted(TENANTS, key=lambda tenant: ended[tenant])
+
+
+def test_a_rollout_moves_wave_by_wave_stops_at_a_broken_canary_and_resumes(day: Day) -> None:
+    """The transcript holds; what breaks is said, and nothing after it is touched; `up` after the repair goes on."""
+    project = day.project
+    assert play(project, project.folder / DEFINITION / "README.md") > 4
+    assert deployed(day) == dict.fromkeys(TENANTS, "1.1.0")
+    assert synced_at(day)[:2] == ["aurora", "borealis"]
+    assert len(templates(day)) == 2
+    assert project.steps() == set()
+
+    before = generations(day)
+    project.edit(
+        f"{DEFINITION}/rollout.yaml",
+        "to: {version: 1.1.0}",
+        f"from: {{version: 1.1.0}}\n  to: {{version: 2.0.0, parameters: {{image: '{BROKEN}'}}}}",
+    )
+    project.edit(f"{DEFINITION}/fleet.yaml", "timeout: 5m", "timeout: 12s")
+    said = refusal(project, *UP, of="RolloutWave")
+    assert "wave `canary` of rollout `run-ai-1-1` has failed, and nothing after it was changed" in said
+    assert "aurora: " in said
+    assert "Progressing: " in said
+    assert {name for name, found in generations(day).items() if found != before[name]} == {"aurora"}
+    assert {
+        tenant: version for tenant, version in deployed(day).items() if tenant != "aurora"
+    } == dict.fromkeys(TENANTS[1:], "1.1.0")
+    # The revision that the others have stays as long as they have it.
+    assert len(templates(day)) == 3
+
+    project.edit(f"{DEFINITION}/rollout.yaml", f", parameters: {{image: '{BROKEN}'}}", "")
+    project.edit(f"{DEFINITION}/fleet.yaml", "timeout: 12s", "timeout: 5m")
+    project.run(*UP)
+    assert deployed(day) == dict.fromkeys(TENANTS, "2.0.0")
+    assert len(templates(day)) == 2
+    assert project.steps() == set()
+    assert "run-ai" in json.dumps(day.status("--outdated", "run-ai"))
