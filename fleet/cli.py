@@ -6,9 +6,7 @@ Thin: it reads arguments, calls the layers below and prints. Every failure ends 
 
 from __future__ import annotations
 
-import os
 import sys
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,52 +16,38 @@ from rich.console import Console
 from rich.text import Text
 
 import fleet
-from fleet import names
-from fleet.clients.kubernetes import Kubernetes, RemoteError
-from fleet.connections import resolve
-from fleet.definition.fleet import Fleet, Loaded
-from fleet.definition.load import load
-from fleet.definition.model import Delivery
+from fleet.clients.kubernetes import RemoteError
+from fleet.definition.fleet import Fleet
 from fleet.definition.schema import schema as definition_schema
-from fleet.definition.source import parse_value
-from fleet.definition.stack import stack_config
 from fleet.desired.objects import Plan
-from fleet.desired.plan import asks_platform, plan
 from fleet.desired.writer import write
-from fleet.errors import (
-    DefinitionError,
-    Problem,
-    Severity,
-    errors_of,
-    format_problem,
-    format_summary,
-    ordered,
+from fleet.errors import DefinitionError, Problem, errors_of, format_summary, ordered
+from fleet.options import (
+    Applications,
+    Assignments,
+    Counted,
+    Folder,
+    KubeconfigContext,
+    KubeconfigPath,
+    Outdated,
+    Selector,
+    Stack,
+    StaleAfter,
+    Tenants,
+    pairs_of,
 )
+from fleet.output import print_json, print_problems, table_console
 from fleet.refused import Refused
-from fleet.report.agents import AkuityServer
-from fleet.report.direct_delivery import fetch_direct_status
-from fleet.report.platform_delivery import fetch_platform_status
-from fleet.report.reach import Reach
 from fleet.report.rows import Choice, FleetStatus
 from fleet.sandbox.demo import run_demo
 from fleet.sandbox.processes import SandboxError
 from fleet.sandbox.sandbox_cli import app as sandbox_app
 from fleet.sandbox.toolchain import ToolchainError
 from fleet.sandbox.toolchain_cli import app as tools_app
-from fleet.status_cli import (
-    Order,
-    StackConfig,
-    StatusFormat,
-    UnknownNameError,
-    print_json,
-    show_status,
-    status_console,
-    watch_status,
-)
+from fleet.status_cli import Order, StatusFormat, show_status, watch_status
+from fleet.view import UnknownNameError, open_view, plan_of, sound_plan, source_of
 
 KNOWN_FAILURES = (RemoteError, Refused, SandboxError, ToolchainError, UnknownNameError, OSError)
-PROJECT = Path("Pulumi.yaml")
-STACKS = Path("stacks")
 
 app = typer.Typer(
     name="fleet",
@@ -85,30 +69,6 @@ class ReportFormat(StrEnum):
     JSON = "json"
 
 
-class WaitFor(StrEnum):
-    """Whose word counts: Argo CD's about applications, or only the platform's about tenants."""
-
-    APPLICATIONS = "applications"
-    TENANTS = "tenants"
-
-
-Folder = Annotated[
-    Path | None, typer.Argument(help="Definition folder; the stack's own with `--stack`.", show_default=False)
-]
-Stack = Annotated[
-    str | None,
-    typer.Option(
-        "--stack", "-s", help="Take folder and values from `stacks/Pulumi.<stack>.yaml`.", show_default=False
-    ),
-]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="A value for Jinja2 files (`config.KEY`), as `KEY=VALUE`; repeatable.",
-        show_default=False,
-    ),
-]
 ValuesSchema = Annotated[
     Path | None,
     typer.Option(
@@ -184,40 +144,24 @@ def status(
     assignments: Assignments = None,
     output: Annotated[StatusFormat, typer.Option("--format", help="How to print.")] = StatusFormat.TABLE,
     by: Annotated[Order, typer.Option(help="What to group by.")] = Order.TENANT,
-    selector: Annotated[
-        list[str] | None,
-        typer.Option("--selector", "-l", help="Only tenants with this label, as `KEY=VALUE`; repeatable."),
-    ] = None,
-    tenant: Annotated[list[str] | None, typer.Option(help="Only this tenant; repeatable.")] = None,
-    application: Annotated[list[str] | None, typer.Option(help="Only this application; repeatable.")] = None,
+    selector: Selector = None,
+    tenant: Tenants = None,
+    application: Applications = None,
     version: Annotated[
         list[str] | None, typer.Option(help="Only what is deployed in this version; repeatable.")
     ] = None,
-    outdated: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="APPLICATION", help="Only tenants that may not have its wanted version; repeatable."
-        ),
-    ] = None,
+    outdated: Outdated = None,
     health: Annotated[
         list[str] | None, typer.Option(help="Only what Argo CD calls `Healthy`, `Degraded`, ...; repeatable.")
     ] = None,
-    stale_after: Annotated[
-        int,
-        typer.Option(min=1, metavar="MINUTES", help="Answers of Argo CD older than this are shown as stale."),
-    ] = 10,
-    wait_for: Annotated[
-        WaitFor | None,
-        typer.Option(
-            help="What counts: Argo CD's word, or only the platform's; the stack's `fleet:waitFor`."
-        ),
-    ] = None,
+    stale_after: StaleAfter = 10,
+    wait_for: Counted = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C (exit code 130).")] = False,
     interval: Annotated[
         float, typer.Option(min=0.2, metavar="SECONDS", help="How often with `--watch`.")
     ] = 5.0,
-    kubeconfig: Annotated[str | None, typer.Option(help="Kubeconfig; `KUBECONFIG` when not given.")] = None,
-    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+    kubeconfig: KubeconfigPath = None,
+    context: KubeconfigContext = None,
 ) -> None:
     """Show the live fleet: a row for each tenant and application, wanted against live, and what fails.
 
@@ -233,41 +177,16 @@ def status(
     )
     if watch and output in (StatusFormat.CSV, StatusFormat.MARKDOWN):
         raise typer.BadParameter(f"`{output}` is printed once", param_hint="--watch")
-    source, values = source_of(folder, stack, assignments)
-    definition, planned = sound_plan(source, values, quiet=True)
-    config = StackConfig(stack)
-    counted = wait_for or wait_for_of(stack)
-    akuity = AkuityServer(
-        os.environ.get("AKUITY_SERVER_URL") or AkuityServer().url, os.environ.get("AKUITY_CA_FILE") or None
-    )
-    mark = mark_of(stack) if stack else None
-    stale_after_s = 60.0 * stale_after
-    with Reach(
-        lambda: Kubernetes.connect(kubeconfig, context), lambda reference: resolve(reference, config.get)
-    ) as reach:
-        if asks_platform(definition):
-            planned = plan(definition, project_prefix=reach.kubernetes().project_prefix())
+    with open_view(
+        folder, stack, assignments, kubeconfig=kubeconfig, context=context, counted=wait_for
+    ) as view:
 
         def fetch() -> FleetStatus:
-            now = datetime.now(UTC)
-            if definition.spec.delivery is Delivery.DIRECT:
-                return fetch_direct_status(
-                    reach, definition, planned, source, now=now, stale_after_s=stale_after_s, owner=mark
-                )
-            return fetch_platform_status(
-                reach.kubernetes(),
-                definition,
-                planned,
-                now=now,
-                stale_after_s=stale_after_s,
-                owner=mark,
-                required=counted is WaitFor.APPLICATIONS,
-                akuity=akuity,
-            )
+            return view.fetch(60.0 * stale_after)
 
         if watch:
-            watch_status(fetch, choice, output, by, status_console(), interval_s=interval)
-        code = show_status(fetch, choice, output, by, status_console())
+            watch_status(fetch, choice, output, by, table_console(), interval_s=interval)
+        code = show_status(fetch, choice, output, by, table_console())
     if code:
         raise typer.Exit(code)
 
@@ -292,84 +211,10 @@ def main() -> None:
         sys.exit(130)
 
 
-def source_of(
-    folder: Path | None, stack: str | None, assignments: list[str] | None
-) -> tuple[Path, dict[str, Any]]:
-    """Return the definition folder and the values for its Jinja2 files, as the stack's config gives them."""
-    config = config_of(stack)
-    values = dict(config.get(f"{names.CONFIG_NAMESPACE}:values") or {}) | pairs_of(assignments, "--set")
-    if folder is None and not stack:
-        raise typer.BadParameter("name a definition folder, or a stack with `--stack`", param_hint="FOLDER")
-    configured = config.get(f"{names.CONFIG_NAMESPACE}:definition") or STACKS / str(stack)
-    return folder or Path(configured), values
-
-
-def config_of(stack: str | None) -> dict[str, Any]:
-    """Return a stack's config as its file holds it, encrypted values included; nothing without a stack."""
-    return stack_config(STACKS, stack) if stack else {}
-
-
-def wait_for_of(stack: str | None) -> WaitFor:
-    """Return what counts as ready for a stack, as its config says."""
-    key = f"{names.CONFIG_NAMESPACE}:waitFor"
-    found = config_of(stack).get(key) or names.WAIT_FOR[0]
-    if found not in names.WAIT_FOR:
-        raise typer.BadParameter(f"`{key}` is none of {', '.join(names.WAIT_FOR)}", param_hint="--stack")
-    return WaitFor(found)
-
-
-def pairs_of(given: list[str] | None, option: str) -> dict[str, str]:
-    """Return `KEY=VALUE` arguments by key."""
-    found = {}
-    for pair in given or ():
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise typer.BadParameter(f"`{pair}` is not KEY=VALUE", param_hint=option)
-        found[key] = value
-    return found
-
-
-def mark_of(stack: str) -> str:
-    """Return the ownership mark of a stack of the project in this folder."""
-    project = parse_value(PROJECT.read_text(encoding="utf-8")) if PROJECT.is_file() else {}
-    return names.owner_mark(str(project.get("name")), stack)
-
-
-def plan_of(folder: Path, values: dict[str, Any], values_schema: Path | None = None) -> tuple[Loaded, Plan]:
-    """Return what a folder defines and its plan, with all problems of both."""
-    loaded = load(folder, values, values_schema=values_schema)
-    return loaded, plan(loaded.fleet) if loaded.fleet else Plan((), ())
-
-
-def sound_plan(folder: Path, values: dict[str, Any], *, quiet: bool = False) -> tuple[Fleet, Plan]:
-    """Return a fleet and its plan; with errors the report goes to stderr and the command ends with 1."""
-    loaded, planned = plan_of(folder, values)
-    problems = ordered([*loaded.problems, *planned.problems])
-    if loaded.fleet is None or errors_of(problems):
-        print_problems(problems)
-        raise typer.Exit(1)
-    if not quiet:
-        print_problems(problems)
-    return loaded.fleet, planned
-
-
 def counts_of(definition: Fleet | None, planned: Plan) -> str:
     """Return how much a sound definition declares, in words."""
     tenants = len(definition.tenants) if definition else 0
     return f"{tenants} tenant{'s' if tenants != 1 else ''}, {len(planned.objects)} objects"
-
-
-def print_problems(problems: tuple[Problem, ...]) -> None:
-    """Print problems to stderr, coloured where that is a terminal; the summary only when there are errors."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    for problem in problems:
-        text = Text(format_problem(problem))
-        head = len(f"{problem.severity}[{problem.code}]")
-        text.stylize("bold red" if problem.severity is Severity.ERROR else "bold yellow", 0, head)
-        console.print(text)
-        console.print()
-    if errors_of(problems):
-        console.print(Text(f"error: {format_summary(problems)}", style="bold red"))
 
 
 def problem_json(problem: Problem) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
 
 from fleet.refused import Refused
 from fleet.sandbox import toolchain
-from fleet.status_cli import StackConfig
+from fleet.view import StackConfig
 from tests.e2e.conftest import ROOT
 
 pytestmark = pytest.mark.e2e

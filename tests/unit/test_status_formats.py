@@ -14,19 +14,13 @@ import pytest
 from rich.console import Console
 
 from fleet.clients.kubernetes import RemoteError
+from fleet.output import AS_WANTED, DIFFERS
 from fleet.readiness.agents import AgentState
 from fleet.readiness.argo import ArgoState
 from fleet.report.formats import age_of, csv_of, markdown_of, table_of
 from fleet.report.rows import ApplicationRow, Choice, FleetStatus, TenantRow, is_stale
-from fleet.status_cli import (
-    AS_WANTED,
-    DIFFERS,
-    Order,
-    StatusFormat,
-    UnknownNameError,
-    show_status,
-    watch_status,
-)
+from fleet.status_cli import Order, StatusFormat, show_status, watch_status
+from fleet.view import UnknownNameError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "status"
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
