@@ -39,6 +39,7 @@ from fleet.options import (
 from fleet.output import print_json, print_problems, table_console
 from fleet.refused import Refused
 from fleet.report.rows import Choice, FleetStatus
+from fleet.rollout_cli import app as rollout_app
 from fleet.sandbox.demo import run_demo
 from fleet.sandbox.processes import SandboxError
 from fleet.sandbox.sandbox_cli import app as sandbox_app
@@ -58,6 +59,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(rollout_app, name="rollout", help="Rollouts: who gets which version in which wave.")
 app.add_typer(sandbox_app, name="sandbox", help="A control plane of real parts on this machine.")
 app.add_typer(tools_app, name="tools", help="The real parts: found on PATH, or built once into the cache.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -72,7 +71,6 @@ def test_a_rollout_moves_wave_by_wave_stops_at_a_broken_canary_and_resumes(day: 
     assert deployed(day) == dict.fromkeys(TENANTS, "1.1.0")
     assert synced_at(day)[:2] == ["aurora", "borealis"]
     assert len(templates(day)) == 2
-    assert project.steps() == set()
 
     before = generations(day)
     project.edit(
@@ -98,4 +96,4 @@ def test_a_rollout_moves_wave_by_wave_stops_at_a_broken_canary_and_resumes(day: 
     assert deployed(day) == dict.fromkeys(TENANTS, "2.0.0")
     assert len(templates(day)) == 2
     assert project.steps() == set()
-    assert "run-ai" in json.dumps(day.status("--outdated", "run-ai"))
+    assert day.status("--outdated", "run-ai")["tenants"] == []

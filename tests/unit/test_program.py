@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pulumi
@@ -17,6 +19,7 @@ from fleet.desired.plan import plan
 from fleet.errors import DefinitionError, format_report
 from fleet.names import Kind
 from fleet.providers.registration import fingerprint
+from tests.unit import test_rollout as rollouts
 from tests.unit.fleets import connector, direct_fleet, fleet
 
 FOLDER = Path("stacks/test")
@@ -129,3 +132,44 @@ def test_credentials_of_the_platforms_delivery_are_resolved(config):
     bags = bags_of(fleet(connectors=[connector("argocd")]), config)
 
     assert bags[Kind.CONNECTOR, "argocd"]["data"]["token"] == "hunter of argocdToken"
+
+
+def test_a_run_can_stop_a_rollout_elsewhere(monkeypatch):
+    """The environment says so for one run; what it names must be there."""
+    of = rollouts.fleet([rollouts.tenant("alpha")], rollouts.rollout())
+
+    assert program.with_stops(of) == of
+    monkeypatch.setenv("FLEET_ROLLOUT_STOPS", "tuesday=all")
+    assert program.with_stops(of).rollouts["tuesday"].spec.up_to == "all"
+    monkeypatch.setenv("FLEET_ROLLOUT_STOPS", "tuesday=")
+    assert program.with_stops(of).rollouts["tuesday"].spec.waves[0].pause
+    monkeypatch.setenv("FLEET_ROLLOUT_STOPS", "friday=all")
+    with pytest.raises(pulumi.RunError, match="`FLEET_ROLLOUT_STOPS`: there is no rollout `friday`"):
+        program.with_stops(of)
+
+
+def test_a_gate_runs_again_when_something_of_its_own_was_written(config):
+    """The digest of a wave's gate is of its own tenants, that of the fleet's gate of all."""
+
+    async def observed() -> dict[str, str]:
+        tenants = [rollouts.tenant(name) for name in ("alpha", "bravo")]
+        waves = [{"name": "first", "tenants": ["alpha"]}, {"name": "rest"}]
+        declared: dict[Any, Any] = {}
+        found = {}
+        for desired in plan(rollouts.fleet(tenants, rollouts.rollout(waves=waves))).objects:
+            inputs = program.gate_inputs(desired, declared, config)
+            assert bool(inputs) is (desired.kind in (Kind.ROLLOUT_WAVE, Kind.FLEET_READY))
+            if inputs:
+                assert inputs["waitFor"] == "applications"
+                found[desired.name] = await inputs["observed"].future()
+            declared[desired.key] = SimpleNamespace(revision=pulumi.Output.from_input(f"{desired.name} 1"))
+        return found
+
+    def of(*revisions: str) -> str:
+        return hashlib.sha256("\n".join(revisions).encode()).hexdigest()
+
+    assert asyncio.run(observed()) == {
+        "tuesday.first": of("alpha 1"),
+        "tuesday.rest": of("bravo 1"),
+        "test": of("alpha 1", "bravo 1"),
+    }
