@@ -87,9 +87,7 @@ def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
     pulumi.export("applications", sum(len(tenant.applications) for tenant in fleet.tenants.values()))
 
 
-def gate_inputs(
-    desired: Desired, declared: Mapping[Key, Any], config: pulumi.Config
-) -> dict[str, pulumi.Output[str] | str | dict[str, str]]:
+def gate_inputs(desired: Desired, declared: Mapping[Key, Any], config: pulumi.Config) -> dict[str, Any]:
     """Return what a gate is told of the resources that it waits for; nothing for what is no gate."""
     if desired.kind not in GATES:
         return {}

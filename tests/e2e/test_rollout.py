@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import signal
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from fleet.clients.kubernetes import Kubernetes
 from fleet.sandbox.sandbox import Sandbox
-from tests.e2e.argo import Day, deployment, open_day
+from tests.e2e.argo import Day, deployment, open_day, revision_of
 from tests.e2e.conftest import data_of
 from tests.e2e.refusals import refusal
 from tests.e2e.transcripts import play
@@ -97,3 +103,104 @@ def test_a_rollout_moves_wave_by_wave_stops_at_a_broken_canary_and_resumes(day: 
     assert len(templates(day)) == 2
     assert project.steps() == set()
     assert day.status("--outdated", "run-ai")["tenants"] == []
+
+
+FLEET = """\
+apiVersion: fleet/v1
+kind: Fleet
+metadata: {name: waves}
+spec:
+  delivery: direct
+  defaults: {connector: argocd}
+  gate: {timeout: 5m}
+"""
+TENANT = """\
+apiVersion: fleet/v1
+kind: Tenant
+metadata: {{name: {name}}}
+spec:
+  kubeconfig: {{file: kubeconfigs/{name}.kubeconfig}}
+  applications:
+    - {{name: settings, template: settings}}
+"""
+ROLLOUT = """\
+apiVersion: fleet/v1
+kind: Rollout
+metadata: {name: settings}
+spec:
+  template: settings
+  to: {parameters: {version: 9.9.9}}
+  waves:
+    - {name: canary, tenants: [wave-one]}
+    - {name: rest}
+"""
+DIRECT = "examples/05-direct"
+
+
+@pytest.fixture
+def direct(argocd_sandbox: Sandbox, tmp_path: Path) -> Iterator[Day]:
+    """Give two tenants of the direct delivery, each with one application, deployed."""
+    tenants = ("wave-one", "wave-two")
+    with Kubernetes.connect(str(argocd_sandbox.kubeconfig)) as client:
+        day = open_day(argocd_sandbox, client, tmp_path, "waves", DIRECT)
+        folder = day.project.folder / DIRECT
+        shutil.rmtree(folder / "tenants")
+        (folder / "kubeconfigs").mkdir()
+        (folder / "fleet.yaml").write_text(FLEET, encoding="utf-8")
+        for name in tenants:
+            (folder / f"{name}.yaml").write_text(TENANT.format(name=name), encoding="utf-8")
+            kubeconfig = argocd_sandbox.add_cluster(name).read_text(encoding="utf-8")
+            (folder / f"kubeconfigs/{name}.kubeconfig").write_text(kubeconfig, encoding="utf-8")
+        day.project.run(*UP)
+        yield day
+        day.project.run("pulumi", "destroy", "--yes", "--non-interactive", check=False)
+    for name in tenants:
+        argocd_sandbox.remove_cluster(name)
+
+
+def revisions(day: Day) -> dict[str, tuple[str, int]]:
+    """Return the version of each application of the direct delivery, and how often it was written."""
+    return {
+        name: (revision_of(each), each["metadata"]["generation"])
+        for name, each in day.applications().items()
+        if name.startswith("waves-")
+    }
+
+
+def test_a_broken_wave_is_taken_back_and_a_killed_rollout_goes_on(direct: Day) -> None:
+    """The canary gets its version again, the others were never touched; killed while it bakes, the next one goes on."""
+    project, rollout = direct.project, direct.project.folder / DIRECT / "rollout.yaml"
+    command = ("fleet", "rollout", "settings", "--stack", "waves", "--auto-rollback")
+    rollout.write_text(ROLLOUT, encoding="utf-8")
+    before = revisions(direct)
+    said = project.run(*command, check=False)
+
+    assert said.endswith("exit code 2"), said
+    report = json.loads((project.folder / "rollout-settings.json").read_text(encoding="utf-8"))
+    assert (report["outcome"], report["wave"]) == ("taken back", "canary")
+    assert "9.9.9" in report["failures"]["wave-one"]
+    assert [(each["live"], each["ready"]) for each in report["tenants"]] == [("1.0.0", True)] * 2
+    assert "| canary | wave-one | version=1.0.0 | 1.0.0 | - |" in (
+        project.folder / "rollout-settings.md"
+    ).read_text(encoding="utf-8")
+    assert revisions(direct)["waves-wave-two-settings"] == before["waves-wave-two-settings"]
+    assert rollout.read_text(encoding="utf-8") == ROLLOUT
+
+    text = ROLLOUT.replace("9.9.9", "1.1.0").replace("[wave-one]}", "[wave-one], bake: 600s}")
+    rollout.write_text(text, encoding="utf-8")
+    killed = subprocess.Popen(
+        command,
+        cwd=project.folder,
+        env=project.environment,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    direct.until(lambda: revisions(direct)["waves-wave-one-settings"][0] == "1.1.0", "the canary at 1.1.0")
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert revisions(direct)["waves-wave-two-settings"] == before["waves-wave-two-settings"]
+
+    rollout.write_text(text.replace("600s", "1s"), encoding="utf-8")
+    project.run("pulumi", "cancel", "--yes")
+    assert "rollout settings: done." in project.run(*command)
+    assert {version for version, _ in revisions(direct).values()} == {"1.1.0"}

@@ -151,7 +151,7 @@ def test_a_run_can_stop_a_rollout_elsewhere(monkeypatch):
 def test_a_gate_runs_again_when_something_of_its_own_was_written(config):
     """The digest of a wave's gate is of its own tenants, that of the fleet's gate of all."""
 
-    async def observed() -> dict[str, str]:
+    async def observed() -> dict[str, Any]:
         tenants = [rollouts.tenant(name) for name in ("alpha", "bravo")]
         waves = [{"name": "first", "tenants": ["alpha"]}, {"name": "rest"}]
         declared: dict[Any, Any] = {}
