@@ -62,7 +62,8 @@ def planned_waves(rollout: Rollout, fleet: Fleet) -> tuple[PlannedWave, ...]:
             taken = _selected(rollout, wave, matching, shares[key])
             shares[key] += wave.percentage or 0
         found.append(PlannedWave(wave, tuple(taken), is_open))
-        left = [name for name in left if name not in set(taken)]
+        gone = set(taken)
+        left = [name for name in left if name not in gone]
         is_open = is_open and wave.name != rollout.spec.up_to
     return tuple(found)
 
