@@ -8,11 +8,13 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from fleet.clients.kubernetes import Kubernetes
+from fleet.readiness.argo import written_at
 from fleet.sandbox.sandbox import Sandbox
 from tests.e2e.argo import Day, deployment, open_day, revision_of
 from tests.e2e.conftest import data_of
@@ -158,10 +160,10 @@ def direct(argocd_sandbox: Sandbox, tmp_path: Path) -> Iterator[Day]:
         argocd_sandbox.remove_cluster(name)
 
 
-def revisions(day: Day) -> dict[str, tuple[str, int]]:
-    """Return the version of each application of the direct delivery, and how often it was written."""
+def revisions(day: Day) -> dict[str, tuple[str, datetime | None]]:
+    """Return the version of each application of the direct delivery, and when it was written last."""
     return {
-        name: (revision_of(each), each["metadata"]["generation"])
+        name: (revision_of(each), written_at(each))
         for name, each in day.applications().items()
         if name.startswith("waves-")
     }
