@@ -92,8 +92,13 @@ def gate_inputs(desired: Desired, declared: Mapping[Key, Any], config: pulumi.Co
     if desired.kind not in GATES:
         return {}
     revisions = [declared[key].revision for key in desired.depends_on if key[0] in WRITTEN]
-    # Direct delivery always waits for Argo CD: there is nothing else to wait for.
-    more = {"waitFor": wait_for(config)} if "sources" in desired.properties else {}
+    waited = wait_for(config)
+    if waited == names.WAIT_FOR_NOTHING and desired.kind is Kind.ROLLOUT_WAVE:
+        # Only the fleet's gate may be left out: a wave that nobody waits for is none.
+        waited = names.WAIT_FOR[0]
+    # Direct delivery waits for Argo CD or for nothing: there is nothing else to wait for.
+    told = "sources" in desired.properties or waited == names.WAIT_FOR_NOTHING
+    more = {"waitFor": waited} if told else {}
     return {"observed": digest_of(revisions), "notReady": {}, **more}
 
 

@@ -22,6 +22,7 @@ from fleet.definition.fleet import Fleet, Rollout
 from fleet.desired.plan import asks_platform, plan
 from fleet.desired.rollout import moves, stopped
 from fleet.engine import carry_out
+from fleet.given import sound_plan, source_of
 from fleet.options import Assignments, Folder, Stack
 from fleet.output import AS_WANTED, CANNOT_TELL, DIFFERS, print_json, table_console
 from fleet.refused import Refused
@@ -37,7 +38,7 @@ from fleet.rollout_run import (
     rows_of,
     sentence,
 )
-from fleet.view import open_view, sound_plan, source_of
+from fleet.view import open_view
 
 UP = ("up", "--yes", "--skip-preview")
 EXIT_CODES = {

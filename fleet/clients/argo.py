@@ -26,11 +26,14 @@ from fleet.clients.argo_objects import (
     CONTROLLER_FINALIZERS,
     MANAGED_BY,
     PROJECT,
+    RUNNING,
     SECRET_TYPE_LABEL,
+    TERMINATING,
     as_nulls,
     cluster_of_secret,
     config_text,
     is_one_of,
+    phase_of,
     remove_paths,
     secret_name,
     sent_cluster,
@@ -108,6 +111,13 @@ class Argo(ABC):
     @abstractmethod
     def sync_application(self, live: Manifest) -> None:
         """Begin the sync of an application that Argo CD would begin by itself, had the last one not failed."""
+
+    @abstractmethod
+    def stop_sync(self, live: Manifest) -> Manifest | None:
+        """Ask for the end of a sync that runs or is about to; return the application as it was found, None if gone.
+
+        To be asked again until there is no `operation` in it.
+        """
 
     @abstractmethod
     def projects(self, labels: _Labels | None = None) -> _Manifests:
@@ -243,6 +253,22 @@ class KubernetesArgo(Argo):
         operation |= {"retry": policy["retry"]} if policy.get("retry") else {}
         change = {"metadata": {"uid": metadata["uid"]}, "operation": operation}
         self._kubernetes.patch(self._ref(APPLICATION, metadata["name"]), change, manager=_SYNC_MANAGER)
+
+    def stop_sync(self, live: Manifest) -> Manifest | None:
+        """Ask for the end as Argo CD's API server does; what has not begun is taken back."""
+        ref = self._ref(APPLICATION, live["metadata"]["name"])
+        found = self._kubernetes.get(ref)
+        if found is None or found["metadata"]["uid"] != live["metadata"]["uid"]:
+            return None
+        phase = phase_of(found)
+        if "operation" in found and phase != TERMINATING:
+            end: Manifest = {"operation": None}
+            if phase == RUNNING:
+                end = {"status": {"operationState": {"phase": TERMINATING}}}
+            # One that has begun or ended meanwhile is another state: the next question meets it.
+            seen = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
+            self._kubernetes.patch(ref, {"metadata": seen, **end}, manager=_SYNC_MANAGER)
+        return found
 
     def projects(self, labels: _Labels | None = None) -> _Manifests:
         """Return all projects with these labels."""
@@ -409,6 +435,16 @@ class RestArgo(Argo):
         spec = live["spec"]
         prune = _prunes(spec.get("syncPolicy") or {})
         self._api.sync(live["metadata"]["name"], str(spec.get("project") or "default"), prune=prune)
+
+    def stop_sync(self, live: Manifest) -> Manifest | None:
+        """Ask for the end; Argo CD refuses as long as the sync has not begun."""
+        name, project = live["metadata"]["name"], str((live.get("spec") or {}).get("project") or "default")
+        found = self.application(name, project)
+        if found is None or found["metadata"].get("uid") != live["metadata"].get("uid"):
+            return None
+        if "operation" in found and phase_of(found) != TERMINATING:
+            self._api.terminate(name, project)
+        return found
 
     def projects(self, labels: _Labels | None = None) -> _Manifests:
         """Return all projects with these labels that the identity may see."""

@@ -25,11 +25,19 @@ MANAGED_BY: Final = {"managed-by": "argocd.argoproj.io"}
 CONTROLLER_FINALIZERS: Final = tuple(
     f"{when}-finalizer.argocd.argoproj.io" for when in ("resources", "pre-delete", "post-delete")
 )
+# The phases of a sync that has begun and has not ended.
+RUNNING: Final = "Running"
+TERMINATING: Final = "Terminating"
 # Where Argo CD reads one of several fields, and one that nobody declared would win over ours.
 ALTERNATIVES: Final[tuple[tuple[tuple[str, ...], frozenset[str]], ...]] = (
     (("spec",), frozenset(("source", "sources", "sourceHydrator"))),
     (("spec", "destination"), frozenset(("name", "server"))),
 )
+
+
+def phase_of(application: Mapping[str, Any]) -> str:
+    """Return the phase of the sync that runs or ran last, empty where there was none."""
+    return str(_at(application, ("status", "operationState")).get("phase") or "")
 
 
 def secret_name(server: str) -> str:
