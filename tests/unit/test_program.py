@@ -152,10 +152,14 @@ def test_a_wave_is_waited_for_where_nothing_else_is(config, monkeypatch):
     """`fleet:waitFor: nothing` leaves out the fleet's gate alone."""
     configure(monkeypatch, {"waitFor": "nothing"})
     objects = plan(rollouts.fleet([rollouts.tenant("alpha")], rollouts.rollout())).objects
-    declared = {each.key: SimpleNamespace(revision=pulumi.Output.from_input("1")) for each in objects}
-    told = {each.name: program.gate_inputs(each, declared, config).get("waitFor") for each in objects[-2:]}
 
-    assert told == {"tuesday.all": "applications", "test": "nothing"}
+    async def told() -> dict[str, Any]:
+        declared = {each.key: SimpleNamespace(revision=pulumi.Output.from_input("1")) for each in objects}
+        return {
+            each.name: program.gate_inputs(each, declared, config).get("waitFor") for each in objects[-2:]
+        }
+
+    assert asyncio.run(told()) == {"tuesday.all": "applications", "test": "nothing"}
 
 
 def test_a_gate_runs_again_when_something_of_its_own_was_written(config):
