@@ -30,6 +30,7 @@ class Commands(CommandsOnDemand):
 
     on_demand: ClassVar[Mapping[str, OnDemand]] = {
         "status": OnDemand("fleet.status_cli", "status"),
+        "rollout": OnDemand("fleet.rollout_cli", "app", "Rollouts: who gets which version in which wave."),
         "sandbox": OnDemand(
             "fleet.sandbox.sandbox_cli", "app", "A control plane of real parts on this machine."
         ),

@@ -138,3 +138,43 @@ class Runs:
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
+
+
+def carry_out(
+    *arguments: str, show: Callable[[str], None], more: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Run a `pulumi` command that changes things to its end; return its exit code and what it printed.
+
+    Each line is handed to `show` as it comes. `more` are variables of this run's environment. Ctrl-C reaches `pulumi`
+    as well, which then ends in its own way, and is raised when it has.
+
+    Raises:
+        Refused: it did not start.
+    """
+    command = ["pulumi", *arguments, "--non-interactive"]
+    try:
+        process = subprocess.Popen(  # noqa: S603 — the user's own program, found on PATH as the user finds it
+            command,
+            env={**environment(), **(more or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    except OSError as error:
+        raise Refused(f"`pulumi` cannot be started: {error.strerror}", "put it on PATH") from None
+    lines: list[str] = []
+    interrupted = False
+    with process:
+        while True:
+            try:
+                line = process.stdout.readline() if process.stdout is not None else ""
+                if not line:
+                    break
+                lines.append(line)
+                show(line)
+            except KeyboardInterrupt:
+                interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
+    return process.returncode, "".join(lines)

@@ -66,6 +66,9 @@ MOVED_SHARD: Final = "moved"
 # In Argo CD: what registered names of tenants begin with (direct delivery).
 TENANT_CLUSTER_PREFIX: Final = "tenant-"
 
+# In the environment of the program, for one run: where rollouts stop instead, as `ROLLOUT=WAVE,...`.
+STOPS_VARIABLE: Final = "FLEET_ROLLOUT_STOPS"
+
 MAX_NAME_LENGTH: Final = 63
 # Argo CD names a Helm release after its Application, and Helm takes no longer name.
 MAX_ARGO_APPLICATION_LENGTH: Final = 53
@@ -77,7 +80,7 @@ class Kind(StrEnum):
     """Resource kinds: the last part of the type token `pulumi-python:dynamic/fleet:<Kind>`, stored in state.
 
     The order is the order of the plan: each kind after those it depends on. `Application` is the platform's, and only
-    verified; `ArgoApplication` is ours (direct delivery).
+    verified; `ArgoApplication` is ours (direct delivery). A rollout's gates stand between the objects of its waves.
     """
 
     FLEET_GUARD = "FleetGuard"
@@ -91,6 +94,8 @@ class Kind(StrEnum):
     AKUITY_AGENT = "AkuityAgent"
     APPLICATION = "Application"
     ARGO_APPLICATION = "ArgoApplication"
+    ROLLOUT_WINDOW = "RolloutWindow"
+    ROLLOUT_WAVE = "RolloutWave"
     FLEET_READY = "FleetReady"
 
 

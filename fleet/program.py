@@ -26,6 +26,7 @@ from fleet.definition.load import load
 from fleet.definition.model import Credential
 from fleet.desired.objects import Desired, Key, Plan, Reference, credential_source
 from fleet.desired.plan import asks_platform, plan
+from fleet.desired.rollout import stopped
 from fleet.desired.shards import layer_below, parse_shard, part_of, part_of_fleet
 from fleet.errors import (
     DefinitionError,
@@ -46,8 +47,9 @@ from fleet.report.required import layer_requirements, requirements, unmet
 # Pulumi's word for a program that has said itself why it ends: the engine adds nothing to it.
 _EXIT_EXPLAINED: Final = 32
 
-# What the gate waits for: each says in its output `revision` when it was written.
+# What gates wait for: each says in its output `revision` when it was written.
 WRITTEN: Final = frozenset({Kind.TENANT, Kind.ARGO_APPLICATION})
+GATES: Final = frozenset({Kind.ROLLOUT_WAVE, Kind.FLEET_READY})
 
 
 def run() -> None:
@@ -107,13 +109,7 @@ async def declare_objects(planned: Plan, bag: Callable[[Desired], dict[str, Any]
     begun: dict[Key, Task] = {}
 
     def properties(desired: Desired) -> dict[str, Any]:
-        made = bag(desired)
-        if desired.kind is Kind.FLEET_READY:
-            written = [begun[key] for key in desired.depends_on if key[0] in WRITTEN]
-            made |= {"observed": digest_of(written), "notReady": {}}
-            # Direct delivery waits for Argo CD or for nothing: there is nothing else to wait for.
-            made |= {"waitFor": waits} if "sources" in made or waits == names.WAIT_FOR_NOTHING else {}
-        return made
+        return bag(desired) | gate_inputs(desired, begun, waits)
 
     for desired in planned.objects:
         after = [begun[key] for key in desired.depends_on]
@@ -127,6 +123,19 @@ async def declare_objects(planned: Plan, bag: Callable[[Desired], dict[str, Any]
     await declaring.finish()
 
 
+def gate_inputs(desired: Desired, begun: Mapping[Key, Task], waits: str) -> dict[str, Any]:
+    """Return what a gate is told of the resources that it waits for, all declared; nothing for what is no gate."""
+    if desired.kind not in GATES:
+        return {}
+    written = [begun[key] for key in desired.depends_on if key[0] in WRITTEN]
+    if waits == names.WAIT_FOR_NOTHING and desired.kind is Kind.ROLLOUT_WAVE:
+        # Only the fleet's gate may be left out: a wave that nobody waits for is none.
+        waits = names.WAIT_FOR[0]
+    # Direct delivery waits for Argo CD or for nothing: there is nothing else to wait for.
+    told = "sources" in desired.properties or waits == names.WAIT_FOR_NOTHING
+    return {"observed": digest_of(written), "notReady": {}, **({"waitFor": waits} if told else {})}
+
+
 def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
     """Return the fleet of a definition folder and its plan; warnings go to Pulumi's log.
 
@@ -138,6 +147,7 @@ def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
     fleet, problems = loaded.fleet, list(loaded.problems)
     planned = Plan((), ())
     if fleet is not None:
+        fleet = with_stops(fleet)
         prefix = None
         if asks_platform(fleet) and not errors_of(problems):
             prefix = Kubernetes.connect(config.get("kubeconfig"), config.get("context")).project_prefix()
@@ -149,6 +159,21 @@ def plan_fleet(folder: Path, config: pulumi.Config) -> tuple[Fleet, Plan]:
         if problem.severity is Severity.WARNING:
             pulumi.warn(format_problem(problem))
     return fleet, planned
+
+
+def with_stops(fleet: Fleet) -> Fleet:
+    """Return the fleet with the rollouts stopped where the environment says for this run.
+
+    Raises:
+        RunError: it names no rollout or wave of the definition.
+    """
+    stops = dict(
+        each.split("=", 1) for each in os.environ.get(names.STOPS_VARIABLE, "").split(",") if "=" in each
+    )
+    try:
+        return stopped(fleet, stops)
+    except LookupError as error:
+        raise pulumi.RunError(f"`{names.STOPS_VARIABLE}`: {error.args[0]}") from error
 
 
 def wait_for(config: pulumi.Config) -> str:

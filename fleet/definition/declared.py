@@ -67,4 +67,5 @@ SINGULAR: Final = {
     "tenants": "tenant",
     "templates": "template",
     "projects": "project",
+    "rollouts": "rollout",
 }

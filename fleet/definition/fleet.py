@@ -22,6 +22,7 @@ from fleet.definition.model import (
     Parameter,
 )
 from fleet.definition.places import Keys
+from fleet.definition.rollout import RolloutSpec
 from fleet.definition.spot import Spot
 from fleet.errors import Location, Problem
 
@@ -131,6 +132,13 @@ class Tenant(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout(Entry):
+    """A change of one template, wave by wave. Every tenant that names `spec.template` is in exactly one wave."""
+
+    spec: RolloutSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
     """A resolved definition; every mapping is keyed by name and ordered by it.
 
@@ -144,6 +152,7 @@ class Fleet:
     projects: Mapping[str, Project]
     templates: Mapping[str, Template]
     tenants: Mapping[str, Tenant]
+    rollouts: Mapping[str, Rollout] = field(default_factory=dict)
     locate: Locate = field(default=nowhere, compare=False, repr=False)
 
 

@@ -14,12 +14,13 @@ from fleet import names
 from fleet.definition.application_spec import check_application_spec
 from fleet.definition.credentials import hide_credential_fields
 from fleet.definition.declared import Declared, Item
+from fleet.definition.documents import DOCUMENTS
 from fleet.definition.fields import head
 from fleet.definition.files import Files
 from fleet.definition.findings import Findings, listing, suggest
 from fleet.definition.fleet import Loaded
 from fleet.definition.manifests import hide_credentials, is_connector, without_server_fields
-from fleet.definition.model import DOCUMENTS, Metadata
+from fleet.definition.model import Metadata
 from fleet.definition.places import View, value_at
 from fleet.definition.resolve import resolve
 from fleet.definition.source import Document
@@ -43,6 +44,7 @@ _BASES: Final = {
     "Tenant": "tenants",
     "ArgoCDApplicationTemplate": "templates",
     "Project": "projects",
+    "Rollout": "rollouts",
 }
 
 

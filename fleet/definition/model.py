@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
@@ -565,14 +565,3 @@ class ProjectDocument(Model):
     kind: Literal["Project"]
     metadata: Metadata
     spec: dict[str, Any] = Field(default_factory=dict, description="ProjectSpec, passed through.")
-
-
-DOCUMENTS: Final[tuple[type[Model], ...]] = (
-    FleetDocument,
-    ConnectorDocument,
-    ControlPlaneClusterDocument,
-    TenantClassDocument,
-    TenantDocument,
-    TemplateDocument,
-    ProjectDocument,
-)

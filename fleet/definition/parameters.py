@@ -87,10 +87,32 @@ def check_values(
     template: str,
 ) -> None:
     """Report every value of one application that its template does not take; paths are below `parameters`."""
+    check_given(findings, where, ("parameters",), parameters, values, template)
+    for parameter in parameters:
+        needed = parameter.required or parameter.type == "boolean"
+        if (
+            needed
+            and not parameter.default_value
+            and value_at(values, tuple(parameter.variable.split("."))) in (None, "")
+        ):
+            message = f"the parameter `{parameter.variable}` of the template `{template}` has no value"
+            advice = f"give `parameters.{parameter.variable}`, or a `defaultValue` in the template"
+            findings.error("missing-parameter", message, where, ("parameters",), key=True, help=advice)
+
+
+def check_given(
+    findings: Findings,
+    where: Placed,
+    below: Keys,
+    parameters: tuple[Parameter, ...],
+    values: Mapping[str, Any],
+    template: str,
+) -> None:
+    """Report every value that the template does not take, whether or not all that it needs are there."""
     known = {parameter.variable: parameter for parameter in parameters}
     for path, value in _given(values, frozenset(known), ()):
         variable = ".".join(path)
-        at: Keys = ("parameters", *path)
+        at: Keys = (*below, *path)
         # A key with dots in it is another place than the nested one that the template reads.
         flat = any("." in part for part in path)
         parameter = None if flat else known.get(variable)
@@ -102,16 +124,6 @@ def check_values(
             findings.error("unknown-parameter", message, where, at, key=True, help=advice)
         else:
             _check_value(findings, where, at, parameter, value)
-    for parameter in parameters:
-        needed = parameter.required or parameter.type == "boolean"
-        if (
-            needed
-            and not parameter.default_value
-            and value_at(values, tuple(parameter.variable.split("."))) in (None, "")
-        ):
-            message = f"the parameter `{parameter.variable}` of the template `{template}` has no value"
-            advice = f"give `parameters.{parameter.variable}`, or a `defaultValue` in the template"
-            findings.error("missing-parameter", message, where, ("parameters",), key=True, help=advice)
 
 
 def _given(

@@ -20,6 +20,7 @@ from fleet.definition.fleet import Fleet, Project
 from fleet.definition.guarded import check_guards
 from fleet.definition.layers import ReadValues
 from fleet.definition.prerequisites import clusters_in, connectors_in, projects_in, templates_in
+from fleet.definition.rollouts import rollouts_in
 from fleet.definition.scope import Scope
 from fleet.definition.tenants import Tenants
 from fleet.definition.vcluster import ValuesSchema
@@ -55,6 +56,7 @@ def resolve(
             projects[tenant.project] = Project(
                 name=tenant.project, path=f"projects.{tenant.project}", locate=tenant.locate
             )
+    rollouts = rollouts_in(scope, templates, tenants)
     for rejected in declared.rejected:
         scope.check_rejected(rejected)
     if scope.fleet is None:
@@ -67,6 +69,7 @@ def resolve(
         projects=dict(sorted(projects.items())),
         templates=templates,
         tenants=tenants,
+        rollouts=rollouts,
         locate=scope.fleet.document.locate,
     )
 

@@ -11,8 +11,9 @@ from pydantic.json_schema import models_json_schema
 from pydantic_core import PydanticUndefined
 
 from fleet import names
+from fleet.definition.documents import DOCUMENTS
 from fleet.definition.fields import bare, choices, fields_of, head, is_model
-from fleet.definition.model import DOCUMENTS, Credential
+from fleet.definition.model import Credential
 
 _PLATFORM_METADATA: Final = {"type": "object", "required": ["name"]}
 _PLATFORM: Final = (

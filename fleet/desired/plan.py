@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
 
 from fleet import names
 from fleet.definition.fleet import Fleet
@@ -27,14 +26,13 @@ from fleet.desired.guarded import check_guarded
 from fleet.desired.objects import Desired, Key, Plan
 from fleet.desired.project import render_project
 from fleet.desired.ready import render_ready
+from fleet.desired.rollout import check_rollouts, rolled_out
 from fleet.desired.template import render_template
 from fleet.desired.tenant import render_tenants
 from fleet.desired.values import builtins
+from fleet.desired.waves import after_rollouts, crossing, gates_of, in_order, order
 from fleet.errors import ordered
 from fleet.memory import without_collection
-from fleet.names import Kind
-
-_KIND_ORDER: Final = {kind: position for position, kind in enumerate(Kind)}
 
 
 @without_collection()
@@ -46,13 +44,19 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None, digests: bool = Tru
     """
     prefix = prefix_of(fleet, project_prefix)
     direct = fleet.spec.delivery is Delivery.DIRECT
+    defined, fleet = fleet, rolled_out(fleet)
     applications = render_applications(fleet, prefix)
     objects = (direct_objects if direct else platform_objects)(fleet, prefix, applications)
     # Two objects of one name are a problem by then; the first stands, so that a plan never holds a key twice.
     unique: dict[Key, Desired] = {}
     for desired in sorted(objects, key=order):
         unique.setdefault(desired.key, desired)
-    planned = behind_guard(fleet, unique.values())
+    deployed = list(unique.values())
+    planned, gates = gates_of(defined, deployed, partial(gate_of, digests=digests))
+    ready = after_rollouts(gate_of(fleet, planned, digests=digests), defined, gates)
+    # What waits between waves is nothing that is deployed.
+    guard = render_guard(fleet, deployed, applications, ready, digests=digests)
+    planned, stuck = in_order((*planned, *gates))
     problems = (
         *checks.check_names(fleet, prefix),
         *checks.check_templates(fleet),
@@ -60,10 +64,11 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None, digests: bool = Tru
         *checks.check_rendered(fleet, applications, partial(check_guarded, fleet)),
         *checks.check_duplicates(applications),
         *(check_destinations(fleet) if direct else ()),
+        *check_rollouts(defined),
+        *((crossing(defined, stuck),) if stuck else ()),
     )
-    ready = gate_of(fleet, planned, digests=digests)
-    guard = render_guard(fleet, planned, applications, ready, digests=digests)
-    return Plan((guard, *planned, *behind_guard(fleet, [ready])), ordered(problems))
+    # A revision of a template has the problems of the template.
+    return Plan((guard, *behind_guard(fleet, (*planned, ready))), ordered(dict.fromkeys(problems)))
 
 
 def gate_of(fleet: Fleet, objects: Sequence[Desired], *, digests: bool = True) -> Desired:
@@ -118,8 +123,3 @@ def render_applications(fleet: Fleet, prefix: str) -> list[Rendered]:
                 else render_application(tenant, application, fleet, prefix, loft, sources)
             )
     return found
-
-
-def order(desired: Desired) -> tuple[int, str]:
-    """Return the place of an object in the plan: kinds after those they depend on, then by name."""
-    return (_KIND_ORDER[desired.kind], desired.name)

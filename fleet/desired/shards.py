@@ -83,9 +83,19 @@ def part_of(plan: Plan, fleet: Fleet, shard: Shard | None) -> Plan:
     """Return the part of the whole fleet's plan that a shard carries: all of it without a shard.
 
     What depends on an object of another shard is planned without that dependency. All problems stay.
+
+    Raises:
+        Refused: the fleet has rollouts, whose waves have an order that separate stacks do not know.
     """
     if shard is None:
         return plan
+    if fleet.rollouts:
+        listed = ", ".join(f"`{name}`" for name in fleet.rollouts)
+        raise Refused(
+            f"the definition has rollouts ({listed}), and this stack is shard `{shard.value}` of it: waves across"
+            " stacks cannot be ordered",
+            "keep a fleet with rollouts in one stack, or make the change in every shard and remove the rollouts",
+        )
     objects = [each for each in plan.objects if each.kind not in _OWN]
     kept = {each.key: each for each in objects if shard.holds(each.tenant)}
     own = behind_guard(fleet, [replace(each, depends_on=_within(each, kept)) for each in kept.values()])

@@ -66,6 +66,8 @@ class Look:
     waiting: Mapping[str, str]
     failed: Mapping[tuple[str, str], Failure] = field(default_factory=dict)
     stuck: tuple[Stuck, ...] = ()
+    since: datetime | None = None
+    """When the last change came to rest, by the live objects' own times; None where one of them gives none."""
 
     @property
     def failing(self) -> set[str]:
@@ -76,21 +78,27 @@ class Look:
 class Patience:
     """Decides when waiting longer is of no use, over the looks of one run."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: int = 0) -> None:
+        """Take how many tenants may fail."""
+        self._allowed = allowed
         self._began: float | None = None
         self._old: dict[tuple[str, str], Failure] = {}
         self._lost_at: float | None = None
 
-    def is_over(self, look: Look, now: float) -> bool:
-        """Return whether to give up after this look, taken at `now`."""
+    def lost(self, look: Look, now: float) -> set[str]:
+        """Return the tenants that waiting longer does not help, after this look, taken at `now`."""
         if self._began is None:
             self._began, self._old = now, dict(look.failed)
-        lost = {
+        return {
             tenant
             for (tenant, part), failure in look.failed.items()
             if failure.final or self._old.get((tenant, part)) != failure or now - self._began >= LASTING_S
         }
-        if not lost:
+
+    def is_over(self, look: Look, now: float) -> bool:
+        """Return whether to give up after this look, taken at `now`."""
+        lost = self.lost(look, now)
+        if len(lost) <= self._allowed:
             self._lost_at = None
             return False
         self._lost_at = now if self._lost_at is None else self._lost_at
@@ -156,6 +164,7 @@ class _Findings:
     def __init__(self) -> None:
         self._reasons: dict[str, list[str]] = {}
         self._failed: dict[tuple[str, str], Failure] = {}
+        self._rests: list[datetime | None] = []
         self.stuck: list[Stuck] = []
 
     def add(
@@ -167,10 +176,16 @@ class _Findings:
         reasons.extend(waiting)
         self._failed |= {(tenant, part): failure for part, failure in (failed or {}).items()}
 
+    def rest(self, *times: datetime | None) -> None:
+        """Take the times at which something changed last, None for one that is unknown."""
+        self._rests += times
+
     def look(self) -> Look:
         """Return everything as one look."""
+        known = [time for time in self._rests if time is not None]
+        since = max(known, default=None) if len(known) == len(self._rests) else None
         waiting = {tenant: _joined(reasons) for tenant, reasons in self._reasons.items() if reasons}
-        return Look(len(self._reasons), waiting, dict(self._failed), tuple(self.stuck))
+        return Look(len(self._reasons), waiting, dict(self._failed), tuple(self.stuck), since)
 
 
 def _look_at_platform(current: Session, bag: Bag, found: _Findings, now: datetime) -> None:
@@ -195,7 +210,9 @@ def _look_at_platform(current: Session, bag: Bag, found: _Findings, now: datetim
             now=now,
         )
         for name in wanted:
-            state = judge(instances.get((namespace, name)), applications[namespace, name], truth)
+            instance = instances.get((namespace, name))
+            state = judge(instance, applications[namespace, name], truth)
+            found.rest(written_at(instance), *(each.argo.rests_at for each in state.applications))
             failed = {
                 each.name: Failure(each.failed, each.argo.final, each.argo.reconciled_at)
                 for each in state.applications
@@ -216,7 +233,9 @@ def _look_at_applications(current: Session, bag: Bag, found: _Findings, now: dat
             if application is None:
                 found.add(tenant, [f"{name}: Argo CD has no such application"])
                 continue
-            state = judge_argo(application, now=now, written_at=written_at(application))
+            written = written_at(application)
+            state = judge_argo(application, now=now, written_at=written)
+            found.rest(written, state.rests_at)
             part = labels_of(application).get(names.APPLICATION_LABEL, name)
             if state.failed:
                 failure = Failure(state.failed, state.final, state.reconciled_at)

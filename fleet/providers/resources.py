@@ -22,6 +22,7 @@ from fleet.providers.guard import FleetGuardProvider
 from fleet.providers.project import ProjectProvider
 from fleet.providers.ready import FleetReadyProvider
 from fleet.providers.registration import ClusterRegistrationProvider
+from fleet.providers.rollout import RolloutWaveProvider, RolloutWindowProvider
 from fleet.providers.template import ApplicationTemplateProvider
 from fleet.providers.tenant import TenantProvider, without_nulls
 from fleet.providers.wire import Secret
@@ -157,6 +158,18 @@ class ArgoApplication(FleetResource, module="fleet", name="ArgoApplication"):
         return {**properties, "revision": None}
 
 
+class RolloutWindow(FleetResource, module="fleet", name="RolloutWindow"):
+    """When a wave of a rollout may begin."""
+
+    provider = RolloutWindowProvider
+
+
+class RolloutWave(FleetResource, module="fleet", name="RolloutWave"):
+    """The gate of a wave of a rollout: done when its tenants are ready and have baked."""
+
+    provider = RolloutWaveProvider
+
+
 class FleetReady(FleetResource, module="fleet", name="FleetReady"):
     """The gate: done when every tenant is ready."""
 
@@ -175,5 +188,7 @@ RESOURCES: Final[Mapping[Kind, type[FleetResource]]] = {
     Kind.CLUSTER_REGISTRATION: ClusterRegistration,
     Kind.AKUITY_AGENT: AkuityAgent,
     Kind.ARGO_APPLICATION: ArgoApplication,
+    Kind.ROLLOUT_WINDOW: RolloutWindow,
+    Kind.ROLLOUT_WAVE: RolloutWave,
     Kind.FLEET_READY: FleetReady,
 }

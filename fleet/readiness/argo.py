@@ -40,7 +40,8 @@ class ArgoState:
     """What Argo CD says of an application; live where both `waiting` and `failed` are empty.
 
     `sync` and `health` are its own words. `live` is the version that is deployed, `current` says whether that comes
-    from the wanted source. `final` says that Argo CD does not try again by itself.
+    from the wanted source. `final` says that Argo CD does not try again by itself. `rests_at` is when its last sync
+    ended or its health changed, whichever was later.
     """
 
     sync: str = UNKNOWN
@@ -48,6 +49,7 @@ class ArgoState:
     live: str = ""
     current: bool = False
     reconciled_at: datetime | None = None
+    rests_at: datetime | None = None
     waiting: str = ""
     failed: str = ""
     final: bool = False
@@ -97,6 +99,7 @@ def judge_argo(
         and compared is not None
         and (wanted_source is None or compared == wanted_source),
         reconciled_at=moment(status.get("reconciledAt")),
+        rests_at=_rests_at(status),
         waiting=verdict.waiting,
         failed=verdict.failed,
         final=verdict.final,
@@ -149,6 +152,13 @@ def _judge(
     if sync.get("status") != SYNCED:
         return _Verdict(waiting=_sync_words(sync, status))
     return _judge_health(status, now)
+
+
+def _rests_at(status: Mapping[str, Any]) -> datetime | None:
+    """Return when the last sync ended or the health changed, the later of the two, None where either is not known."""
+    ended = moment(_mapping(status.get("operationState")).get("finishedAt"))
+    changed = moment(_mapping(status.get("health")).get("lastTransitionTime"))
+    return max(ended, changed) if ended is not None and changed is not None else None
 
 
 def deletion_error(application: Mapping[str, Any]) -> str:

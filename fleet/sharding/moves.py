@@ -33,8 +33,9 @@ from fleet.sharding.stacks import (
 
 _TYPE: Final = "pulumi-python:dynamic/fleet:"
 _PROVIDER_TYPE: Final = "pulumi:providers:"
-# What every stack has of its own: the next `up` makes it anew, since there is nothing live behind it.
-_OWN: Final = frozenset({Kind.FLEET_GUARD, Kind.FLEET_READY})
+# What every stack has of its own, and what a finished rollout has left: there is nothing live behind it, and the next
+# `up` makes anew what is still planned.
+_OWN: Final = frozenset({Kind.FLEET_GUARD, Kind.ROLLOUT_WINDOW, Kind.ROLLOUT_WAVE, Kind.FLEET_READY})
 # Resources that one command moves: the system has a limit for all arguments together, about 2 MB.
 _AT_ONCE: Final = 4000
 

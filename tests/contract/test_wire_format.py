@@ -21,6 +21,7 @@ from fleet.providers.project import ProjectProvider
 from fleet.providers.ready import FleetReadyProvider
 from fleet.providers.registration import ClusterRegistrationProvider
 from fleet.providers.resources import RESOURCES
+from fleet.providers.rollout import RolloutWaveProvider, RolloutWindowProvider
 from fleet.providers.template import ApplicationTemplateProvider
 from fleet.providers.tenant import TenantProvider
 
@@ -37,6 +38,8 @@ PROVIDERS = {
     "fleet.providers.argo_application.ArgoApplicationProvider": ArgoApplicationProvider,
     "fleet.providers.ready.FleetReadyProvider": FleetReadyProvider,
     "fleet.providers.guard.FleetGuardProvider": FleetGuardProvider,
+    "fleet.providers.rollout.RolloutWaveProvider": RolloutWaveProvider,
+    "fleet.providers.rollout.RolloutWindowProvider": RolloutWindowProvider,
 }
 
 
@@ -108,4 +111,6 @@ def test_the_keys_that_are_compared_are_fixed() -> None:
             "owner",
         ),
         "FleetReadyProvider": ("tenants", "sources", "waitFor", "digest", "observed", "notReady"),
+        "RolloutWaveProvider": ("tenants", "sources", "waitFor", "digest", "observed", "notReady"),
+        "RolloutWindowProvider": ("release",),
     }

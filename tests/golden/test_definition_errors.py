@@ -16,7 +16,13 @@ REFUSALS = Path(__file__).parent / "refusals"
 CODES = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 
 # Folders that show corrections, which are warnings.
-WARNINGS = {"direct-plain-credential", "pasted-manifests", "plain-credential", "platform-corrections"}
+WARNINGS = {
+    "direct-plain-credential",
+    "pasted-manifests",
+    "plain-credential",
+    "platform-corrections",
+    "wave-empty",
+}
 # What a folder alone cannot show, with tests of its own: the schema of a chart, the prefix that a platform answers.
 ELSEWHERE = {"values-schema", "name-invalid"}
 

@@ -25,7 +25,7 @@ def validations(name: str) -> list[dict[str, str]]:
     return [dict(word.split("=", 1) for word in words) for words in values]
 
 
-@pytest.mark.parametrize("name", ["01-walkthrough", "03-akuity", "04-self-hosted", "05-direct"])
+@pytest.mark.parametrize("name", ["01-walkthrough", "03-akuity", "04-self-hosted", "05-direct", "07-rollout"])
 def test_example_is_sound_as_its_readme_says(name):
     """Each `fleet validate` of a README ends well, without a warning."""
     assert validations(name)

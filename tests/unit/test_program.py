@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pulumi
 import pytest
 
 from fleet import program
+from fleet.declare import Declared
 from fleet.definition.fleet import Fleet
 from fleet.desired.plan import plan
 from fleet.errors import DefinitionError, format_report
 from fleet.names import Kind
 from fleet.providers.registration import fingerprint
 from fleet.providers.wire import Secret, to_bag, to_struct
+from tests.unit import test_rollout as rollouts
 from tests.unit.fleets import connector, direct_fleet, fleet
 
 FOLDER = Path("stacks/test")
@@ -129,3 +133,60 @@ def test_credentials_of_the_platforms_delivery_are_resolved(config):
     bags = bags_of(fleet(connectors=[connector("argocd")]), config)
 
     assert bags[Kind.CONNECTOR, "argocd"]["data"]["token"] == "hunter of argocdToken"
+
+
+def test_a_run_can_stop_a_rollout_elsewhere(monkeypatch):
+    """The environment says so for one run; what it names must be there."""
+    of = rollouts.fleet([rollouts.tenant("alpha")], rollouts.rollout())
+
+    assert program.with_stops(of) == of
+    monkeypatch.setenv("FLEET_ROLLOUT_STOPS", "tuesday=all")
+    assert program.with_stops(of).rollouts["tuesday"].spec.up_to == "all"
+    monkeypatch.setenv("FLEET_ROLLOUT_STOPS", "tuesday=")
+    assert program.with_stops(of).rollouts["tuesday"].spec.waves[0].pause
+    monkeypatch.setenv("FLEET_ROLLOUT_STOPS", "friday=all")
+    with pytest.raises(pulumi.RunError, match="`FLEET_ROLLOUT_STOPS`: there is no rollout `friday`"):
+        program.with_stops(of)
+
+
+def written(revision: str) -> Any:
+    """Return what has declared a resource that was written as this revision."""
+    done = Declared("urn", to_struct({"revision": revision}))
+    return SimpleNamespace(result=lambda: done)
+
+
+def test_a_wave_is_waited_for_where_nothing_else_is(config, monkeypatch):
+    """`fleet:waitFor: nothing` leaves out the fleet's gate alone."""
+    configure(monkeypatch, {"waitFor": "nothing"})
+    objects = plan(rollouts.fleet([rollouts.tenant("alpha")], rollouts.rollout())).objects
+    begun = {each.key: written("1") for each in objects}
+    waits = program.wait_for(config)
+
+    told = {each.name: program.gate_inputs(each, begun, waits).get("waitFor") for each in objects[-2:]}
+
+    assert told == {"tuesday.all": "applications", "test": "nothing"}
+
+
+def test_a_gate_runs_again_when_something_of_its_own_was_written(config):
+    """The digest of a wave's gate is of its own tenants, that of the fleet's gate of all."""
+    tenants = [rollouts.tenant(name) for name in ("alpha", "bravo")]
+    waves = [{"name": "first", "tenants": ["alpha"]}, {"name": "rest"}]
+    waits = program.wait_for(config)
+    begun: dict[Any, Any] = {}
+    observed = {}
+    for desired in plan(rollouts.fleet(tenants, rollouts.rollout(waves=waves))).objects:
+        inputs = program.gate_inputs(desired, begun, waits)
+        assert bool(inputs) is (desired.kind in (Kind.ROLLOUT_WAVE, Kind.FLEET_READY))
+        if inputs:
+            assert inputs["waitFor"] == "applications"
+            observed[desired.name] = inputs["observed"]
+        begun[desired.key] = written(f"{desired.name} 1")
+
+    def of(*revisions: str) -> str:
+        return hashlib.sha256("\n".join(revisions).encode()).hexdigest()
+
+    assert observed == {
+        "tuesday.first": of("alpha 1"),
+        "tuesday.rest": of("bravo 1"),
+        "test": of("alpha 1", "bravo 1"),
+    }

@@ -346,7 +346,9 @@ def whole(stack: str = "prod") -> dict[str, Any]:
     ]
     host = resource(stack, "AkuityAgent", "host-test-far")
     gate = resource(stack, "FleetReady", "test", dependencies=[each["urn"] for each in tenants])
-    return state(stack, resource(stack, "FleetGuard", "guard"), *layer, host, *tenants, gate)
+    guard = resource(stack, "FleetGuard", "guard")
+    waves = [resource(stack, kind, "tuesday.all") for kind in ("RolloutWindow", "RolloutWave")]
+    return state(stack, guard, *layer, host, *tenants, *waves, gate)
 
 
 def test_every_resource_moves_to_its_shard() -> None:

@@ -16,6 +16,7 @@ from fleet.desired.shards import Shard, layer_below, parse_shard, part_of, part_
 from fleet.names import Kind
 from fleet.providers.shard import refuse_resharding
 from fleet.refused import Refused
+from tests.unit import test_rollout as rollouts
 from tests.unit.fleets import direct_fleet, small_fleet
 
 FLEETS = {"platform": small_fleet(), "direct": direct_fleet()}
@@ -193,6 +194,17 @@ def test_problems_are_those_of_the_whole_definition() -> None:
     whole = plan(direct_fleet())
 
     assert all(part_of(whole, direct_fleet(), shard).problems == whole.problems for shard in shards_of(3))
+
+
+def test_rollouts_are_not_spread_over_stacks() -> None:
+    """The gate of a wave in one stack holds back nothing in another."""
+    rolling = rollouts.fleet([rollouts.tenant("alpha")], rollouts.rollout())
+    planned = plan(rolling)
+
+    assert part_of(planned, rolling, None) is planned
+    for shard in shards_of(2):
+        with pytest.raises(Refused, match=r"rollouts \(`tuesday`\).*waves across stacks cannot be ordered"):
+            part_of(planned, rolling, shard)
 
 
 # --- config ---
