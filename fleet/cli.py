@@ -45,6 +45,7 @@ from fleet.sandbox.sandbox_cli import app as sandbox_app
 from fleet.sandbox.toolchain import ToolchainError
 from fleet.sandbox.toolchain_cli import app as tools_app
 from fleet.status_cli import Order, StatusFormat, show_status, watch_status
+from fleet.sync_cli import sync
 from fleet.view import UnknownNameError, open_view, plan_of, sound_plan, source_of
 
 KNOWN_FAILURES = (RemoteError, Refused, SandboxError, ToolchainError, UnknownNameError, OSError)
@@ -189,6 +190,9 @@ def status(
         code = show_status(fetch, choice, output, by, table_console())
     if code:
         raise typer.Exit(code)
+
+
+app.command()(sync)
 
 
 @app.command()

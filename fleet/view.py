@@ -18,6 +18,7 @@ from typing import Any
 import typer
 
 from fleet import names
+from fleet.clients.argo import Argo
 from fleet.clients.kubernetes import Kubernetes
 from fleet.connections import resolve
 from fleet.definition.fleet import Fleet, Loaded
@@ -25,6 +26,7 @@ from fleet.definition.load import load
 from fleet.definition.model import Delivery
 from fleet.definition.source import parse_value
 from fleet.definition.stack import stack_config
+from fleet.desired.argocd import connection
 from fleet.desired.objects import Plan
 from fleet.desired.plan import asks_platform, plan
 from fleet.engine import ask
@@ -33,9 +35,9 @@ from fleet.options import WaitFor, pairs_of
 from fleet.output import print_problems
 from fleet.refused import Refused
 from fleet.report.agents import AkuityServer
-from fleet.report.direct_delivery import fetch_direct_status
+from fleet.report.direct_delivery import fetch_direct_status, owned_labels
 from fleet.report.platform_delivery import fetch_platform_status
-from fleet.report.reach import Reach
+from fleet.report.reach import Reach, bag_of
 from fleet.report.rows import Choice, FleetStatus
 
 PROJECT = Path("Pulumi.yaml")
@@ -57,6 +59,26 @@ class View:
     owner: str | None
     counted: WaitFor
     akuity: AkuityServer
+
+    def argo(self, connector: str) -> Argo:
+        """Return the Argo CD that a connector leads to.
+
+        Raises:
+            Refused: the definition has no such connector, or a credential of it does not resolve.
+        """
+        known = self.definition.connectors.get(connector)
+        if known is None:
+            raise Refused(
+                f"the definition has no connector `{connector}`, so that its Argo CD cannot be reached",
+                "declare the connector with its credentials",
+            )
+        return self.reach.argo(bag_of(connection(known), self.folder))
+
+    @property
+    def labels(self) -> dict[str, str] | None:
+        """Return the labels of the fleet's Applications in Argo CD, None where the platform makes them."""
+        direct = self.definition.spec.delivery is Delivery.DIRECT
+        return owned_labels(self.definition, self.owner) if direct else None
 
     def fetch(self, stale_after_s: float) -> FleetStatus:
         """Return the status of the fleet as it is.

@@ -25,11 +25,22 @@ MANAGED_BY: Final = {"managed-by": "argocd.argoproj.io"}
 CONTROLLER_FINALIZERS: Final = tuple(
     f"{when}-finalizer.argocd.argoproj.io" for when in ("resources", "pre-delete", "post-delete")
 )
+# Phases of an operation that goes on.
+OPEN_PHASES: Final = ("Running", "Terminating")
+# What asks Argo CD to compare an application anew; it takes the annotation away when it has.
+REFRESH_ANNOTATION: Final = "argocd.argoproj.io/refresh"
 # Where Argo CD reads one of several fields, and one that nobody declared would win over ours.
 ALTERNATIVES: Final[tuple[tuple[tuple[str, ...], frozenset[str]], ...]] = (
     (("spec",), frozenset(("source", "sources", "sourceHydrator"))),
     (("spec", "destination"), frozenset(("name", "server"))),
 )
+
+
+def is_busy(application: Mapping[str, Any]) -> bool:
+    """Return whether an operation runs on an application, or is about to."""
+    status = application.get("status") or {}
+    phase = (status.get("operationState") or {}).get("phase")
+    return bool(application.get("operation")) or phase in OPEN_PHASES
 
 
 def secret_name(server: str) -> str:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from fleet.clients.argo_objects import OPEN_PHASES
+
 UNKNOWN: Final = "Unknown"
 SYNCED: Final = "Synced"
 OUT_OF_SYNC: Final = "OutOfSync"
@@ -30,7 +32,6 @@ DEGRADED_GRACE_S: Final = 60.0
 WRITERS: Final = ("fleet", "argocd-server")
 SHOWN_OBJECTS: Final = 3
 
-_OPEN: Final = ("Running", "Terminating")
 _FAILED: Final = ("Failed", "Error")
 _DIGEST_LENGTH: Final = 16
 
@@ -130,7 +131,7 @@ def _judge(
     if stale and not (errors and _since(errors.values(), written_at)):
         return _Verdict(waiting=f"Argo CD has not looked since the last change{said}")
     phase = _text(operation.get("phase"))
-    if automated and application.get("operation") and phase not in _OPEN:
+    if automated and application.get("operation") and phase not in OPEN_PHASES:
         # Whatever the last one came to, the next one has been asked for.
         return _Verdict(waiting="its sync is about to begin")
     if automated and phase in _FAILED and _concerns(operation, sync, wanted or compared, written_at):
@@ -144,7 +145,7 @@ def _judge(
         return _Verdict(waiting="Argo CD has not reconciled it yet")
     if not automated:
         return _Verdict()
-    if phase in _OPEN:
+    if phase in OPEN_PHASES:
         return _Verdict(waiting=_progress_words(operation))
     if sync.get("status") != SYNCED:
         return _Verdict(waiting=_sync_words(sync, status))

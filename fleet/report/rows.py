@@ -18,11 +18,20 @@ SURPLUS: Final = "not in the definition"
 STALE_AFTER_S: Final = 600.0
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where Argo CD has an application: the connector that leads there, and the Application's name."""
+
+    connector: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationRow:
     """One application of one tenant: `version` is wanted, `argo` is live. As wanted where `reason` is empty.
 
     `name` is that of the live object, `application` that of the definition. `stale` says that Argo CD's words are old.
+    `place` is None where the platform has not handed it over to Argo CD; `source` is the digest of the wanted source.
     """
 
     application: str
@@ -33,6 +42,8 @@ class ApplicationRow:
     reason: str
     wanted: bool = True
     stale: bool = False
+    place: Place | None = None
+    source: str = ""
 
     def as_stale(self) -> ApplicationRow:
         """Return the row with Argo CD's words marked as old."""
