@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 import fleet
+from fleet.audit_cli import audit
 from fleet.clients.kubernetes import RemoteError
 from fleet.definition.fleet import Fleet
 from fleet.definition.schema import schema as definition_schema
@@ -193,6 +194,7 @@ def status(
 
 
 app.command()(sync)
+app.command()(audit)
 
 
 @app.command()

@@ -56,6 +56,12 @@ WAIT_FOR: Final = ("applications", "tenants")
 # In Argo CD: what registered names of tenants begin with (direct delivery).
 TENANT_CLUSTER_PREFIX: Final = "tenant-"
 
+# In SARIF files: what code scanning keeps an alert by; another id closes every alert and opens it anew.
+RULE_LATE: Final = "late-version"
+RULE_UNKNOWN: Final = "unknown-version"
+RULE_AGENT: Final = "late-agent"
+RULE_HOST: Final = "host-namespace"
+
 MAX_NAME_LENGTH: Final = 63
 # Argo CD names a Helm release after its Application, and Helm takes no longer name.
 MAX_ARGO_APPLICATION_LENGTH: Final = 53

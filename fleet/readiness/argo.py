@@ -40,13 +40,17 @@ _DIGEST_LENGTH: Final = 16
 class ArgoState:
     """What Argo CD says of an application; live where both `waiting` and `failed` are empty.
 
-    `sync` and `health` are its own words. `live` is the version that is deployed, `current` says whether that comes
-    from the wanted source. `final` says that Argo CD does not try again by itself.
+    `sync` and `health` are its own words. `live` is the version that is deployed, `deployed_at` since when, `current`
+    says whether it comes from the wanted source. `rendered` is the version that Argo CD has been told, `namespace` the
+    one that it deploys to. `final` says that Argo CD does not try again by itself.
     """
 
     sync: str = UNKNOWN
     health: str = UNKNOWN
     live: str = ""
+    deployed_at: datetime | None = None
+    rendered: str = ""
+    namespace: str = ""
     current: bool = False
     reconciled_at: datetime | None = None
     waiting: str = ""
@@ -90,10 +94,14 @@ def judge_argo(
     sync = _mapping(status.get("sync"))
     verdict = _judge(found, status, wanted_source, written_at, now, automated=automated)
     compared = _compared(sync)
+    told = spec if _sources(spec) else _mapping(sync.get("comparedTo"))
     return ArgoState(
         sync=_text(sync.get("status")) or UNKNOWN,
         health=_text(_mapping(status.get("health")).get("status")) or UNKNOWN,
         live=live_version(status),
+        deployed_at=live_since(status),
+        rendered=wanted_version(told),
+        namespace=_text(_mapping(told.get("destination")).get("namespace")),
         current=sync.get("status") == SYNCED
         and compared is not None
         and (wanted_source is None or compared == wanted_source),
@@ -206,6 +214,17 @@ def live_version(status: Any) -> str:
         return _revision(_mapping(operation.get("syncResult")))
     history = found.get("history")
     return _revision(_mapping(history[-1])) if isinstance(history, list) and history else ""
+
+
+def live_since(status: Any) -> datetime | None:
+    """Return since when the version that is deployed has been; None where Argo CD's history lacks it."""
+    found = _mapping(status)
+    live, since = live_version(found), None
+    for entry in reversed(_list(found.get("history"))):
+        if _revision(entry) != live:
+            break
+        since = moment(entry.get("deployedAt"))
+    return since
 
 
 def written_at(application: Any) -> datetime | None:

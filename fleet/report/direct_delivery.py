@@ -19,7 +19,16 @@ from fleet.readiness.agents import AgentState, judge_agent
 from fleet.readiness.argo import ArgoState, judge_argo, wanted_version, written_at
 from fleet.readiness.tenants import Wanted, judge
 from fleet.report.reach import Reach, bag_of
-from fleet.report.rows import SURPLUS, ApplicationRow, FleetStatus, Place, TenantRow, is_stale
+from fleet.report.rows import (
+    SURPLUS,
+    ApplicationRow,
+    FleetStatus,
+    Place,
+    TenantRow,
+    is_stale,
+    namespace_of,
+    project_of,
+)
 
 _LOST = "Failed"
 
@@ -193,6 +202,8 @@ def _application_row(
         wanted=planned is not None,
         place=place,
         source=source,
+        namespace=namespace_of(spec),
+        project=project_of(spec),
     )
     return (planned["tenant"] if planned else labels.get(names.TENANT_NAME_LABEL, "")), row
 

@@ -18,7 +18,16 @@ from fleet.readiness.agents import AgentState
 from fleet.readiness.argo import is_automated, wanted_version
 from fleet.readiness.tenants import ApplicationState, TenantState, Wanted, judge
 from fleet.report.agents import CONNECTOR_ANNOTATION, AkuityServer, platform_agents
-from fleet.report.rows import SURPLUS, ApplicationRow, FleetStatus, Place, TenantRow, is_stale
+from fleet.report.rows import (
+    SURPLUS,
+    ApplicationRow,
+    FleetStatus,
+    Place,
+    TenantRow,
+    is_stale,
+    namespace_of,
+    project_of,
+)
 
 Key = tuple[str, str]
 
@@ -173,6 +182,8 @@ def _application_rows(
                 stale=is_stale(found.argo, now, stale_after_s, agent if inside else None),
                 place=places.get(name),
                 source=sources.get(name, ""),
+                namespace=namespace_of(known.spec if known else None),
+                project=project_of(known.spec if known else None),
             )
         )
     return tuple(rows)

@@ -31,7 +31,8 @@ class ApplicationRow:
     """One application of one tenant: `version` is wanted, `argo` is live. As wanted where `reason` is empty.
 
     `name` is that of the live object, `application` that of the definition. `stale` says that Argo CD's words are old.
-    `place` is None where the platform has not handed it over to Argo CD; `source` is the digest of the wanted source.
+    `place` is None where the platform has not handed it over to Argo CD; `source` is the digest of the wanted source,
+    `namespace` where it is to be deployed, `project` the AppProject that it is to be in.
     """
 
     application: str
@@ -44,6 +45,8 @@ class ApplicationRow:
     stale: bool = False
     place: Place | None = None
     source: str = ""
+    namespace: str = ""
+    project: str = ""
 
     def as_stale(self) -> ApplicationRow:
         """Return the row with Argo CD's words marked as old."""
@@ -180,6 +183,16 @@ def is_stale(state: ArgoState, at: datetime, stale_after_s: float, agent: AgentS
     lost = agent is not None and agent.health == "Unknown"
     looked = state.reconciled_at
     return looked is not None and (lost or (at - looked).total_seconds() > stale_after_s)
+
+
+def namespace_of(spec: Mapping[str, Any] | None) -> str:
+    """Return the namespace that a rendered spec deploys to, empty where it says none."""
+    return str(((spec or {}).get("destination") or {}).get("namespace") or "")
+
+
+def project_of(spec: Mapping[str, Any] | None) -> str:
+    """Return the AppProject that a rendered spec is for, empty where there is no spec."""
+    return str(spec.get("project") or "default") if spec else ""
 
 
 def tenant_json(row: TenantRow) -> dict[str, Any]:

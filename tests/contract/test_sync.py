@@ -138,7 +138,7 @@ def test_a_look_is_one_list_however_many_there_are(platform: Platform, faulty: P
 def test_where_the_platform_put_an_application_is_read_from_it() -> None:
     """Its name in Argo CD need not be what one would expect; without one there is nothing to ask for yet."""
     annotations = {APPLICATION_ANNOTATION: "acme-redis-x7", "loft.sh/argocd-connector": "main"}
-    listed = [
+    listed: list[dict[str, Any]] = [
         {"metadata": {"name": "acme-redis", "annotations": annotations}},
         {"metadata": {"name": "acme-web", "annotations": {"loft.sh/argocd-connector": "main"}}},
         {"metadata": {"name": "acme-db"}},

@@ -317,7 +317,7 @@ def test_a_healthy_from_before_is_not_believed() -> None:
     def never(_: Manifest) -> None:
         """Leave the comparison to another day."""
 
-    hub._tick = never  # type: ignore[method-assign]
+    hub._tick = never  # type: ignore[method-assign,assignment]
 
     (result,) = sync(hub, timeout_s=10)
 
