@@ -40,6 +40,7 @@ from fleet.options import (
 from fleet.output import print_json, print_problems, table_console
 from fleet.refused import Refused
 from fleet.report.rows import Choice, FleetStatus
+from fleet.report_cli import report
 from fleet.sandbox.demo import run_demo
 from fleet.sandbox.processes import SandboxError
 from fleet.sandbox.sandbox_cli import app as sandbox_app
@@ -195,6 +196,7 @@ def status(
 
 app.command()(sync)
 app.command()(audit)
+app.command()(report)
 
 
 @app.command()

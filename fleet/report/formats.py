@@ -221,10 +221,8 @@ def _record(line: _Line) -> Sequence[str]:
 
 def _problem(line: _Line) -> str:
     """Return what is wrong of a line: what concerns the tenant, and its application on this line."""
-    others = {f"{each.application}: {each.reason}" for each in line.tenant.applications}
-    own = [problem for problem in line.tenant.problems if problem not in others]
     reason = line.application.reason if line.application else ""
-    return "; ".join([*own, *([reason] if reason else [])])
+    return "; ".join([*line.tenant.own_problems, *([reason] if reason else [])])
 
 
 def _is_failure(row: TenantRow, problem: str) -> bool:

@@ -81,12 +81,17 @@ class TenantRow:
         return not any(self.problems)
 
     @property
+    def own_problems(self) -> tuple[str, ...]:
+        """Return what is not as wanted of the tenant itself and its agent."""
+        surplus = () if self.wanted else (SURPLUS,)
+        agent = self.agent and (self.agent.failed or self.agent.waiting)
+        return (*surplus, *self.reasons, *((f"agent: {agent}",) if agent else ()))
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """Return everything that is not as wanted, the tenant's own first."""
-        own = () if self.wanted else (SURPLUS,)
-        agent = self.agent and (self.agent.failed or self.agent.waiting)
         applications = (f"{each.application}: {each.reason}" for each in self.applications if each.reason)
-        return (*own, *self.reasons, *((f"agent: {agent}",) if agent else ()), *applications)
+        return (*self.own_problems, *applications)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,12 +24,13 @@ TENANTS = ("aurora", "borealis", "cobalt", "dynamo", "equinox", "fjord", "granit
 
 @pytest.fixture(scope="module")
 def day(argocd_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
-    """The day of the example's README, played to its end; destroyed when all tests have seen it."""
+    """The day of the example's README and of `docs/day-two.md`, played to its end; destroyed after all tests."""
     folder = tmp_path_factory.mktemp("day-two")
     with Kubernetes.connect(str(argocd_sandbox.kubeconfig)) as client:
         day = open_day(argocd_sandbox, client, folder, "day-two", "examples/06-day-two")
         try:
             assert play(day.project, folder / "examples/06-day-two/README.md") > 5
+            assert play(day.project, ROOT / "docs/day-two.md") > 5
             yield day
         finally:
             day.project.run("pulumi", "destroy", "--yes", "--non-interactive", check=False)
