@@ -24,6 +24,7 @@ INFO = "fleet-sync"
 ATTEMPTS = 3
 # A comparison in the very second in which the sync ended may be from before it; so many looks would show a later one.
 QUIET_LOOKS = 5
+UNCOMPARED = "Argo CD has not compared it anew yet"
 NOT_WRITTEN = "Argo CD has another source than the definition: `pulumi up` writes it"
 
 _CONFLICT = 409
@@ -91,10 +92,14 @@ class Course:
             if is_busy(live):
                 self.waiting = f"a sync that ran already has not ended: {self._state.waiting}"
                 return None
+            if self._failures and _is_refreshing(live):
+                # It was the answer that was lost, or took too long: Argo CD has the request.
+                self.stage, self._failures, self.waiting = Stage.REFRESHING, 0, UNCOMPARED
+                return None
             self.waiting = ""
             return Act.REFRESH
         if self.stage is Stage.REFRESHING and _is_refreshing(live):
-            self.waiting = "Argo CD has not compared it anew yet"
+            self.waiting = UNCOMPARED
             return None
         if is_busy(live):
             self.stage, self._did, self._ran, self._quiet = Stage.SYNCING, "synchronised", True, 0

@@ -25,8 +25,8 @@ LOOK_S: Final = 1.0
 REST: Final = 4.0
 LONGEST_LOOK_S: Final = 15.0
 JITTER_S: Final = 0.5
-# Argo CD answers a refresh when it has compared; one that takes longer is looked for in the LIST.
-REFRESH_S: Final = 60.0
+# By REST Argo CD answers a refresh when it has compared; one that takes longer is looked for in the LIST.
+REFRESH_S: Final = 20.0
 
 _RANDOM: Final = SystemRandom()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +64,7 @@ def test_a_sync_reaches_every_tenant_and_reports_the_one_that_fails(day: Day, ch
     template.write_text(refusal + changed, encoding="utf-8")
     day.sandbox.argocd.publish(chart, "1.1.0")
 
-    said, code = _sync(day, "--application", "run-ai", "--hard", "--jobs", "3")
+    said, code = day.ask("sync", "--application", "run-ai", "--hard", "--jobs", "3")
 
     assert code == 2, said
     by_tenant = {each["tenant"]: each for each in said["applications"]}
@@ -81,7 +80,7 @@ def test_a_sync_reaches_every_tenant_and_reports_the_one_that_fails(day: Day, ch
 
     template.write_text(changed, encoding="utf-8")
     day.sandbox.argocd.publish(chart, "1.1.0")
-    said, code = _sync(day, "--tenant", "cobalt", "--hard")
+    said, code = day.ask("sync", "--tenant", "cobalt", "--hard")
     assert code == 0, said
     assert {(each["application"], each["outcome"]) for each in said["applications"]} == {
         ("gpu-operator", "synced"),
@@ -104,7 +103,7 @@ def test_a_running_sync_is_never_started_over(day: Day, chart: Path) -> None:
     day.until(lambda: _operation(day, ref).get("phase") == "Running", "the operation runs")
     began = _operation(day, ref)["startedAt"]
 
-    said, code = _sync(day, "--tenant", "dynamo", "--application", "run-ai", "--timeout", "6")
+    said, code = day.ask("sync", "--tenant", "dynamo", "--application", "run-ai", "--timeout", "6")
 
     assert code == 2, said
     (result,) = said["applications"]
@@ -116,17 +115,8 @@ def test_a_running_sync_is_never_started_over(day: Day, chart: Path) -> None:
 
     with Api(day.sandbox.argocd.endpoint(), manager="") as api:
         api.request("DELETE", f"/api/v1/applications/{name}/operation", {})
-    said, code = _sync(day, "--tenant", "dynamo", "--application", "run-ai")
+    said, code = day.ask("sync", "--tenant", "dynamo", "--application", "run-ai")
     assert code == 0, said
-
-
-def _sync(day: Day, *options: str) -> tuple[Any, int]:
-    """Return what `fleet sync` says, as data, and its exit code."""
-    command = f"fleet sync --stack {day.project.stack} --format json {' '.join(options)} 2>sync.log"
-    printed, _, code = day.project.run("bash", "-c", command, check=False).rpartition("\nexit code ")
-    log = (day.project.folder / "sync.log").read_text(encoding="utf-8")
-    assert printed.startswith("{"), f"{printed}\n{log}"
-    return json.loads(printed), int(code)
 
 
 def _operation(day: Day, ref: Ref) -> dict[str, Any]:

@@ -406,6 +406,24 @@ def test_a_refresh_that_gets_no_answer_is_asked_for_again() -> None:
     assert [each.outcome for each in sync(closed)] == [Outcome.UNKNOWN]
 
 
+def test_a_refresh_whose_answer_is_late_is_not_asked_for_again() -> None:
+    """A busy Argo CD compares in its own time: the LIST shows when it has, however long that takes."""
+    hub = Hub(["a"])
+    asked, tick = hub.refresh_application, hub._tick
+
+    def late(live: Manifest, *, hard: bool = False, timeout_s: float = 60.0) -> None:
+        asked(live, hard=hard, timeout_s=timeout_s)
+        raise _refusal(504, "no answer in time", transient=True)
+
+    hub.refresh_application = late  # type: ignore[method-assign]
+    hub._tick = lambda app: tick(app) if hub.lists > 8 else None  # type: ignore[method-assign]
+
+    (result,) = sync(hub)
+
+    assert (result.outcome, result.did) == (Outcome.SYNCED, "compared")
+    assert hub.refreshes == ["a"]
+
+
 @pytest.mark.parametrize(
     ("outcomes", "code"),
     [
