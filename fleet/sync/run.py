@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import SystemRandom
@@ -31,9 +31,13 @@ REFRESH_S: Final = 20.0
 _RANDOM: Final = SystemRandom()
 
 
+def _threads(count: int) -> Executor:
+    return ThreadPoolExecutor(count, "fleet-sync")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How fast a run goes: how many at a time, how long at all, and how time passes."""
+    """How fast a run goes: how many at a time, how long at all, how time passes, and who makes the requests."""
 
     jobs: int
     timeout_s: float
@@ -42,6 +46,7 @@ class Pace:
     jitter_s: float = JITTER_S
     clock: Callable[[], float] = time.monotonic
     pause: Callable[[float], object] = time.sleep
+    workers: Callable[[int], Executor] = _threads
     run: str = field(default_factory=lambda: f"{_RANDOM.getrandbits(32):08x}")
 
 
@@ -93,7 +98,7 @@ class _Run:
 
     def results(self) -> list[Result]:
         """Return what became of each, when all have ended or the time is over."""
-        executor = ThreadPoolExecutor(self._pace.jobs, "fleet-sync")
+        executor = self._pace.workers(self._pace.jobs)
         try:
             while True:
                 took = self._look(executor)
@@ -125,7 +130,7 @@ class _Run:
                 self._end_all(connector, Outcome.UNKNOWN, str(error))
         return found
 
-    def _look(self, executor: ThreadPoolExecutor) -> float:
+    def _look(self, executor: Executor) -> float:
         """Look at each Argo CD that is still waited for, ask for what follows, and return how long looking took."""
         began = self._pace.clock()
         self._take_answers()
@@ -163,7 +168,7 @@ class _Run:
     def _busy(self) -> int:
         return sum(course.holds_place for course in self._courses)
 
-    def _ask(self, executor: ThreadPoolExecutor, course: Course, act: Act) -> None:
+    def _ask(self, executor: Executor, course: Course, act: Act) -> None:
         argo, live = self._argos[course.target.place.connector], course.live
         assert live is not None  # noqa: S101  # only what was seen is asked for
         course.ask(act)
@@ -211,6 +216,6 @@ class _Run:
             if course.result is not None and number not in self._told:
                 self._told.add(number)
                 self._seconds[number] = round(self._pace.clock() - self._began, 1)
-                ended.append(course.result)
+                ended.append(replace(course.result, seconds=self._seconds[number]))
         stages = {stage: sum(course.stage is stage for course in self._courses) for stage in Stage}
         self._tell(Progress(stages, ended))
