@@ -2,6 +2,9 @@
 PYTHON ?= python3
 # How many tests run at once.
 WORKERS ?= 2
+# How many tenants `make bench` measures with, and what else it is told (`--help` shows it).
+BENCH_TENANTS ?= 100
+BENCH_FLAGS ?=
 # `make lock UPGRADE=--upgrade` moves every dependency to the newest version that pyproject.toml admits.
 UPGRADE ?=
 
@@ -11,7 +14,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test lint types unit lock
+.PHONY: help setup demo demo-down test lint types unit bench lock
 
 help: ## Show this list
 	@echo "A first look:       make demo, then make demo-down"
@@ -58,6 +61,9 @@ types: setup ## Static types
 
 unit: setup ## The tests that need no built tools: seconds
 	$(BIN)/pytest -m "not contract and not e2e and not oracle"
+
+bench: setup ## Measure a fleet of BENCH_TENANTS=100 beside the plain floor and the rivals: minutes
+	$(BIN)/python -m bench --tenants $(BENCH_TENANTS) $(BENCH_FLAGS)
 
 lock: ## Write requirements.lock and tools/go.lock anew from pyproject.toml and GO_VERSION
 	@set -eu; scratch="$$(mktemp -d)"; trap 'rm -rf "$$scratch"' EXIT; \

@@ -7,53 +7,45 @@ Thin: it reads arguments, calls the layers below and prints. Every failure ends 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 import fleet
-from fleet.audit_cli import audit
-from fleet.clients.kubernetes import RemoteError
+from fleet.commands import CommandsOnDemand, OnDemand
 from fleet.definition.fleet import Fleet
-from fleet.definition.schema import schema as definition_schema
 from fleet.desired.objects import Plan
-from fleet.desired.writer import write
 from fleet.errors import DefinitionError, Problem, errors_of, format_summary, ordered
-from fleet.options import (
-    Applications,
-    Assignments,
-    Counted,
-    Folder,
-    KubeconfigContext,
-    KubeconfigPath,
-    Outdated,
-    Selector,
-    Stack,
-    StaleAfter,
-    Tenants,
-    pairs_of,
-)
-from fleet.output import print_json, print_problems, table_console
-from fleet.refused import Refused
-from fleet.report.rows import Choice, FleetStatus
-from fleet.report_cli import report
-from fleet.sandbox.demo import run_demo
-from fleet.sandbox.processes import SandboxError
-from fleet.sandbox.sandbox_cli import app as sandbox_app
-from fleet.sandbox.toolchain import ToolchainError
-from fleet.sandbox.toolchain_cli import app as tools_app
-from fleet.status_cli import Order, StatusFormat, show_status, watch_status
-from fleet.sync_cli import sync
-from fleet.view import UnknownNameError, open_view, plan_of, sound_plan, source_of
+from fleet.given import plan_of, sound_plan, source_of
+from fleet.options import Assignments, Folder, Stack
+from fleet.output import print_failure, print_json, print_problems
 
-KNOWN_FAILURES = (RemoteError, Refused, SandboxError, ToolchainError, UnknownNameError, OSError)
+
+class Commands(CommandsOnDemand):
+    """The commands that need more than a definition; `fleet validate` does not wait for what they import."""
+
+    on_demand: ClassVar[Mapping[str, OnDemand]] = {
+        "status": OnDemand("fleet.status_cli", "status"),
+        "sync": OnDemand("fleet.sync_cli", "sync"),
+        "audit": OnDemand("fleet.audit_cli", "audit"),
+        "report": OnDemand("fleet.report_cli", "report"),
+        "sandbox": OnDemand(
+            "fleet.sandbox.sandbox_cli", "app", "A control plane of real parts on this machine."
+        ),
+        "tools": OnDemand(
+            "fleet.sandbox.toolchain_cli",
+            "app",
+            "The real parts: found on PATH, or built once into the cache.",
+        ),
+    }
+
 
 app = typer.Typer(
     name="fleet",
+    cls=Commands,
     help="Fleets of AI tenants on vCluster Platform and Argo CD, declared from definitions in Git.\n\n"
     "`pulumi preview` and `pulumi up` carry a definition out; these commands read, check and show it.",
     no_args_is_help=True,
@@ -61,8 +53,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.add_typer(sandbox_app, name="sandbox", help="A control plane of real parts on this machine.")
-app.add_typer(tools_app, name="tools", help="The real parts: found on PATH, or built once into the cache.")
 
 
 class ReportFormat(StrEnum):
@@ -102,7 +92,7 @@ def validate(
 
     Needs no Pulumi, no cluster and no credentials.
     """
-    loaded, planned = plan_of(*source_of(folder, stack, assignments), values_schema)
+    loaded, planned = plan_of(*source_of(folder, stack, assignments), values_schema, digests=False)
     problems = ordered([*loaded.problems, *planned.problems])
     if output is ReportFormat.JSON:
         print_json(
@@ -127,6 +117,8 @@ def render(folder: Folder = None, stack: Stack = None, assignments: Assignments 
     Needs no Pulumi, no cluster and no credentials. Where the definition leaves the platform's project prefix open,
     `p-` is shown; `pulumi preview` asks the platform.
     """
+    from fleet.desired.writer import write  # noqa: PLC0415  # for this command alone
+
     _, planned = sound_plan(*source_of(folder, stack, assignments))
     sys.stdout.write(write(planned))
 
@@ -137,71 +129,16 @@ def schema() -> None:
 
     With the YAML language server: `# yaml-language-server: $schema=fleet.schema.json` at the top of a file.
     """
+    from fleet.definition.schema import schema as definition_schema  # noqa: PLC0415  # for this command alone
+
     print_json(definition_schema())
-
-
-@app.command()
-def status(
-    folder: Folder = None,
-    stack: Stack = None,
-    assignments: Assignments = None,
-    output: Annotated[StatusFormat, typer.Option("--format", help="How to print.")] = StatusFormat.TABLE,
-    by: Annotated[Order, typer.Option(help="What to group by.")] = Order.TENANT,
-    selector: Selector = None,
-    tenant: Tenants = None,
-    application: Applications = None,
-    version: Annotated[
-        list[str] | None, typer.Option(help="Only what is deployed in this version; repeatable.")
-    ] = None,
-    outdated: Outdated = None,
-    health: Annotated[
-        list[str] | None, typer.Option(help="Only what Argo CD calls `Healthy`, `Degraded`, ...; repeatable.")
-    ] = None,
-    stale_after: StaleAfter = 10,
-    wait_for: Counted = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C (exit code 130).")] = False,
-    interval: Annotated[
-        float, typer.Option(min=0.2, metavar="SECONDS", help="How often with `--watch`.")
-    ] = 5.0,
-    kubeconfig: KubeconfigPath = None,
-    context: KubeconfigContext = None,
-) -> None:
-    """Show the live fleet: a row for each tenant and application, wanted against live, and what fails.
-
-    Exit code 0 when all that is shown is as wanted, 2 when something differs, 1 when it could not be told.
-    """
-    choice = Choice(
-        labels=pairs_of(selector, "--selector"),
-        tenants=tenant or (),
-        applications=application or (),
-        versions=version or (),
-        health=health or (),
-        outdated=outdated or (),
-    )
-    if watch and output in (StatusFormat.CSV, StatusFormat.MARKDOWN):
-        raise typer.BadParameter(f"`{output}` is printed once", param_hint="--watch")
-    with open_view(
-        folder, stack, assignments, kubeconfig=kubeconfig, context=context, counted=wait_for
-    ) as view:
-
-        def fetch() -> FleetStatus:
-            return view.fetch(60.0 * stale_after)
-
-        if watch:
-            watch_status(fetch, choice, output, by, table_console(), interval_s=interval)
-        code = show_status(fetch, choice, output, by, table_console())
-    if code:
-        raise typer.Exit(code)
-
-
-app.command()(sync)
-app.command()(audit)
-app.command()(report)
 
 
 @app.command()
 def demo() -> None:
     """Bring the walkthrough's fleet up on a sandbox, show it, and leave the sandbox running."""
+    from fleet.sandbox.demo import run_demo  # noqa: PLC0415  # for this command alone
+
     run_demo()
 
 
@@ -212,11 +149,24 @@ def main() -> None:
     except DefinitionError as error:
         print_problems(error.problems)
         sys.exit(1)
-    except KNOWN_FAILURES as error:
-        Console(stderr=True, soft_wrap=True).print(Text(f"error: {error}", style="red"))
+    except Exception as error:
+        if not isinstance(error, known_failures()):
+            raise
+        print_failure(error)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def known_failures() -> tuple[type[Exception], ...]:
+    """Return the failures that are told in one message."""
+    from fleet.clients.remote import RemoteError  # noqa: PLC0415  # most commands do not fail
+    from fleet.refused import Refused  # noqa: PLC0415
+    from fleet.sandbox.processes import SandboxError  # noqa: PLC0415
+    from fleet.sandbox.toolchain import ToolchainError  # noqa: PLC0415
+    from fleet.view import UnknownNameError  # noqa: PLC0415
+
+    return (RemoteError, Refused, SandboxError, ToolchainError, UnknownNameError, OSError)
 
 
 def counts_of(definition: Fleet | None, planned: Plan) -> str:

@@ -50,8 +50,9 @@ ARGOCD_FINALIZER: Final = "resources-finalizer.argocd.argoproj.io"
 # Pulumi config namespace: `fleet:definition`, `fleet:values`, ... and the keys of `{config: KEY}` references.
 CONFIG_NAMESPACE: Final = "fleet"
 # Values of `fleet:waitFor`, in users' stack config and in state: what the gate waits for. The first is the default;
-# `tenants` is for a platform without Argo CD.
-WAIT_FOR: Final = ("applications", "tenants")
+# `tenants` is for a platform without Argo CD, `nothing` for an `up` that ends when all is written.
+WAIT_FOR: Final = ("applications", "tenants", "nothing")
+WAIT_FOR_NOTHING: Final = WAIT_FOR[2]
 
 # In Argo CD: what registered names of tenants begin with (direct delivery).
 TENANT_CLUSTER_PREFIX: Final = "tenant-"

@@ -79,8 +79,10 @@ def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
         properties = bag_of(desired, mark, credentials, folder)
         if desired.kind is Kind.FLEET_READY:
             properties |= {"observed": digest_of(revisions), "notReady": {}}
-            # Direct delivery always waits for Argo CD: there is nothing else to wait for.
-            properties |= {"waitFor": wait_for(config)} if "sources" in properties else {}
+            # Direct delivery waits for Argo CD or for nothing: there is nothing else to wait for.
+            waited = wait_for(config)
+            if "sources" in properties or waited == names.WAIT_FOR_NOTHING:
+                properties |= {"waitFor": waited}
         options = pulumi.ResourceOptions(depends_on=[declared[key] for key in desired.depends_on])
         resource = RESOURCES[desired.kind](desired.name, properties, options)
         declared[desired.key] = resource

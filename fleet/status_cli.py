@@ -1,6 +1,6 @@
 """`fleet status`: prints the fleet's view once, or again and again, and says by its exit code whether all is as wanted.
 
-What the view holds is `report`'s business; the options are declared in `cli`.
+What the view holds is `report`'s business; `cli` imports this when it is asked for.
 """
 
 from __future__ import annotations
@@ -8,16 +8,32 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from fleet.clients.kubernetes import RemoteError
-from fleet.output import AS_WANTED, DIFFERS, print_json
+from fleet.options import (
+    Applications,
+    Assignments,
+    Counted,
+    Folder,
+    KubeconfigContext,
+    KubeconfigPath,
+    Outdated,
+    Selector,
+    Stack,
+    StaleAfter,
+    Tenants,
+    pairs_of,
+)
+from fleet.output import AS_WANTED, DIFFERS, print_json, table_console
 from fleet.report.formats import csv_of, lines_of, markdown_of, name_of, summary, table_of
 from fleet.report.rows import Choice, FleetStatus
-from fleet.view import chosen
+from fleet.view import chosen, open_view
 
 
 class StatusFormat(StrEnum):
@@ -34,6 +50,59 @@ class Order(StrEnum):
 
     TENANT = "tenant"
     APPLICATION = "application"
+
+
+def status(
+    folder: Folder = None,
+    stack: Stack = None,
+    assignments: Assignments = None,
+    output: Annotated[StatusFormat, typer.Option("--format", help="How to print.")] = StatusFormat.TABLE,
+    by: Annotated[Order, typer.Option(help="What to group by.")] = Order.TENANT,
+    selector: Selector = None,
+    tenant: Tenants = None,
+    application: Applications = None,
+    version: Annotated[
+        list[str] | None, typer.Option(help="Only what is deployed in this version; repeatable.")
+    ] = None,
+    outdated: Outdated = None,
+    health: Annotated[
+        list[str] | None, typer.Option(help="Only what Argo CD calls `Healthy`, `Degraded`, ...; repeatable.")
+    ] = None,
+    stale_after: StaleAfter = 10,
+    wait_for: Counted = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C (exit code 130).")] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.2, metavar="SECONDS", help="How often with `--watch`.")
+    ] = 5.0,
+    kubeconfig: KubeconfigPath = None,
+    context: KubeconfigContext = None,
+) -> None:
+    """Show the live fleet: a row for each tenant and application, wanted against live, and what fails.
+
+    Exit code 0 when all that is shown is as wanted, 2 when something differs, 1 when it could not be told.
+    """
+    choice = Choice(
+        labels=pairs_of(selector, "--selector"),
+        tenants=tenant or (),
+        applications=application or (),
+        versions=version or (),
+        health=health or (),
+        outdated=outdated or (),
+    )
+    if watch and output in (StatusFormat.CSV, StatusFormat.MARKDOWN):
+        raise typer.BadParameter(f"`{output}` is printed once", param_hint="--watch")
+    with open_view(
+        folder, stack, assignments, kubeconfig=kubeconfig, context=context, counted=wait_for
+    ) as view:
+
+        def fetch() -> FleetStatus:
+            return view.fetch(60.0 * stale_after)
+
+        if watch:
+            watch_status(fetch, choice, output, by, table_console(), interval_s=interval)
+        code = show_status(fetch, choice, output, by, table_console())
+    if code:
+        raise typer.Exit(code)
 
 
 def show_status(

@@ -21,27 +21,20 @@ from fleet import names
 from fleet.clients.argo import Argo
 from fleet.clients.kubernetes import Kubernetes
 from fleet.connections import resolve
-from fleet.definition.fleet import Fleet, Loaded
-from fleet.definition.load import load
+from fleet.definition.fleet import Fleet
 from fleet.definition.model import Delivery
-from fleet.definition.source import parse_value
-from fleet.definition.stack import stack_config
 from fleet.desired.argocd import connection
 from fleet.desired.objects import Plan
 from fleet.desired.plan import asks_platform, plan
 from fleet.engine import ask
-from fleet.errors import errors_of, ordered
-from fleet.options import WaitFor, pairs_of
-from fleet.output import print_problems
+from fleet.given import config_of, mark_of, sound_plan, source_of
+from fleet.options import WaitFor
 from fleet.refused import Refused
 from fleet.report.agents import AkuityServer
 from fleet.report.direct_delivery import fetch_direct_status, owned_labels
 from fleet.report.platform_delivery import fetch_platform_status
 from fleet.report.reach import Reach, bag_of
 from fleet.report.rows import Choice, FleetStatus
-
-PROJECT = Path("Pulumi.yaml")
-STACKS = Path("stacks")
 
 
 class UnknownNameError(Exception):
@@ -160,54 +153,13 @@ def chosen(status: FleetStatus, choice: Choice) -> FleetStatus:
     return status.narrowed(choice)
 
 
-def source_of(
-    folder: Path | None, stack: str | None, assignments: list[str] | None
-) -> tuple[Path, dict[str, Any]]:
-    """Return the definition folder and the values for its Jinja2 files, as the stack's config gives them."""
-    config = config_of(stack)
-    values = dict(config.get(f"{names.CONFIG_NAMESPACE}:values") or {}) | pairs_of(assignments, "--set")
-    if folder is None and not stack:
-        raise typer.BadParameter("name a definition folder, or a stack with `--stack`", param_hint="FOLDER")
-    configured = config.get(f"{names.CONFIG_NAMESPACE}:definition") or STACKS / str(stack)
-    return folder or Path(configured), values
-
-
-def config_of(stack: str | None) -> dict[str, Any]:
-    """Return a stack's config as its file holds it, encrypted values included; nothing without a stack."""
-    return stack_config(STACKS, stack) if stack else {}
-
-
 def wait_for_of(stack: str | None) -> WaitFor:
-    """Return what counts as ready for a stack, as its config says."""
+    """Return what counts as ready for a stack, as its config says; where `up` waits for nothing, all counts here."""
     key = f"{names.CONFIG_NAMESPACE}:waitFor"
     found = config_of(stack).get(key) or names.WAIT_FOR[0]
     if found not in names.WAIT_FOR:
         raise typer.BadParameter(f"`{key}` is none of {', '.join(names.WAIT_FOR)}", param_hint="--stack")
-    return WaitFor(found)
-
-
-def mark_of(stack: str) -> str:
-    """Return the ownership mark of a stack of the project in this folder."""
-    project = parse_value(PROJECT.read_text(encoding="utf-8")) if PROJECT.is_file() else {}
-    return names.owner_mark(str(project.get("name")), stack)
-
-
-def plan_of(folder: Path, values: dict[str, Any], values_schema: Path | None = None) -> tuple[Loaded, Plan]:
-    """Return what a folder defines and its plan, with all problems of both."""
-    loaded = load(folder, values, values_schema=values_schema)
-    return loaded, plan(loaded.fleet) if loaded.fleet else Plan((), ())
-
-
-def sound_plan(folder: Path, values: dict[str, Any], *, quiet: bool = False) -> tuple[Fleet, Plan]:
-    """Return a fleet and its plan; with errors the report goes to stderr and the command ends with 1."""
-    loaded, planned = plan_of(folder, values)
-    problems = ordered([*loaded.problems, *planned.problems])
-    if loaded.fleet is None or errors_of(problems):
-        print_problems(problems)
-        raise typer.Exit(1)
-    if not quiet:
-        print_problems(problems)
-    return loaded.fleet, planned
+    return WaitFor(names.WAIT_FOR[0] if found == names.WAIT_FOR_NOTHING else found)
 
 
 class StackConfig:

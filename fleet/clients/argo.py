@@ -27,12 +27,15 @@ from fleet.clients.argo_objects import (
     MANAGED_BY,
     PROJECT,
     REFRESH_ANNOTATION,
+    RUNNING,
     SECRET_TYPE_LABEL,
+    TERMINATING,
     as_nulls,
     cluster_of_secret,
     config_text,
     is_busy,
     is_one_of,
+    phase_of,
     remove_paths,
     secret_name,
     sent_cluster,
@@ -125,6 +128,13 @@ class Argo(ABC):
 
         Raises:
             RemoteError: also where one runs already (`BUSY` in its words): it is never begun over.
+        """
+
+    @abstractmethod
+    def stop_sync(self, live: Manifest) -> Manifest | None:
+        """Ask for the end of a sync that runs or is about to; return the application as it was found, None if gone.
+
+        To be asked again until there is no `operation` in it.
         """
 
     @abstractmethod
@@ -303,6 +313,22 @@ class KubernetesArgo(Argo):
             reason=reason,
             detail=detail,
         )
+
+    def stop_sync(self, live: Manifest) -> Manifest | None:
+        """Ask for the end as Argo CD's API server does; what has not begun is taken back."""
+        ref = self._ref(APPLICATION, live["metadata"]["name"])
+        found = self._kubernetes.get(ref)
+        if found is None or found["metadata"]["uid"] != live["metadata"]["uid"]:
+            return None
+        phase = phase_of(found)
+        if "operation" in found and phase != TERMINATING:
+            end: Manifest = {"operation": None}
+            if phase == RUNNING:
+                end = {"status": {"operationState": {"phase": TERMINATING}}}
+            # One that has begun or ended meanwhile is another state: the next question meets it.
+            seen = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
+            self._kubernetes.patch(ref, {"metadata": seen, **end}, manager=_SYNC_MANAGER)
+        return found
 
     def projects(self, labels: _Labels | None = None) -> _Manifests:
         """Return all projects with these labels."""
@@ -484,6 +510,16 @@ class RestArgo(Argo):
         prune = _prunes(spec.get("syncPolicy") or {})
         project = str(spec.get("project") or "default")
         self._api.sync(live["metadata"]["name"], project, prune=prune, infos=infos)
+
+    def stop_sync(self, live: Manifest) -> Manifest | None:
+        """Ask for the end; Argo CD refuses as long as the sync has not begun."""
+        name, project = live["metadata"]["name"], str((live.get("spec") or {}).get("project") or "default")
+        found = self.application(name, project)
+        if found is None or found["metadata"].get("uid") != live["metadata"].get("uid"):
+            return None
+        if "operation" in found and phase_of(found) != TERMINATING:
+            self._api.terminate(name, project)
+        return found
 
     def projects(self, labels: _Labels | None = None) -> _Manifests:
         """Return all projects with these labels that the identity may see."""

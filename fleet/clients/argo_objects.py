@@ -25,8 +25,10 @@ MANAGED_BY: Final = {"managed-by": "argocd.argoproj.io"}
 CONTROLLER_FINALIZERS: Final = tuple(
     f"{when}-finalizer.argocd.argoproj.io" for when in ("resources", "pre-delete", "post-delete")
 )
-# Phases of an operation that goes on.
-OPEN_PHASES: Final = ("Running", "Terminating")
+# The phases of a sync that has begun and has not ended.
+RUNNING: Final = "Running"
+TERMINATING: Final = "Terminating"
+OPEN_PHASES: Final = (RUNNING, TERMINATING)
 # What asks Argo CD to compare an application anew; it takes the annotation away when it has.
 REFRESH_ANNOTATION: Final = "argocd.argoproj.io/refresh"
 # Where Argo CD reads one of several fields, and one that nobody declared would win over ours.
@@ -38,9 +40,12 @@ ALTERNATIVES: Final[tuple[tuple[tuple[str, ...], frozenset[str]], ...]] = (
 
 def is_busy(application: Mapping[str, Any]) -> bool:
     """Return whether an operation runs on an application, or is about to."""
-    status = application.get("status") or {}
-    phase = (status.get("operationState") or {}).get("phase")
-    return bool(application.get("operation")) or phase in OPEN_PHASES
+    return bool(application.get("operation")) or phase_of(application) in OPEN_PHASES
+
+
+def phase_of(application: Mapping[str, Any]) -> str:
+    """Return the phase of the sync that runs or ran last, empty where there was none."""
+    return str(_at(application, ("status", "operationState")).get("phase") or "")
 
 
 def secret_name(server: str) -> str:

@@ -130,11 +130,16 @@ class Kubernetes:
         return self._object(call, params=params, body=manifest, content="application/apply-patch+yaml")
 
     def patch(self, ref: Ref, merge: Mapping[str, Any], *, manager: str = names.FIELD_MANAGER) -> Manifest:
-        """Change an existing object by a JSON merge patch and return it."""
+        """Change an existing object by a JSON merge patch and return it.
+
+        `metadata.resourceVersion` in it is a precondition: for an object that has changed since it is a conflict.
+        """
         # The platform stores its kinds as another API version and refuses a merge patch that names one.
         body = {key: value for key, value in merge.items() if key not in ("apiVersion", "kind")}
         params = {"fieldManager": manager}
-        call = Call("patch", ref, "PATCH")
+        # No repetition of the same patch would meet such a precondition.
+        repeatable = "resourceVersion" not in (merge.get("metadata") or {})
+        call = Call("patch", ref, "PATCH", repeatable=repeatable)
         return self._object(call, params=params, body=body, content="application/merge-patch+json")
 
     def create(self, manifest: Mapping[str, Any]) -> Manifest:

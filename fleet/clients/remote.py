@@ -104,9 +104,13 @@ class RemoteError(Exception):
     def _text(self) -> str:
         what = f"{self.kind} `{self.name}`" if self.name else self.kind
         where = f" in {self.system}" if self.system else ""
-        said = f"{self.status} {self.detail}" if self.status is not None else self.detail
         help_line = f"\nhelp: {self.help}" if self.help else ""
-        return f"cannot {self.verb} {what}{where}: {said}{help_line}"
+        return f"cannot {self.verb} {what}{where}: {self.said}{help_line}"
+
+    @property
+    def said(self) -> str:
+        """What the server said, or what kept it from saying anything."""
+        return f"{self.status} {self.detail}" if self.status is not None else self.detail
 
     @property
     def is_absent(self) -> bool:

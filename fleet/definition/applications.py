@@ -54,9 +54,11 @@ def merged_applications(
             "inline": context.fill(use.inline, places, ("inline",)),
             "display_name": context.fill(use.display_name, places, ("displayName",)),
         }
+        if any(value is not getattr(use, field) for field, value in filled.items()):
+            use = use.model_copy(update=filled)
         application = Application(
             name=name,
-            use=use.model_copy(update=filled),
+            use=use,
             path=f"{base}.applications.{name}",
             locate=places.locate,
         )

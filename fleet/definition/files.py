@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from fleet.definition import jinja
 from fleet.definition.findings import Findings, nearest
 from fleet.definition.places import View
 from fleet.definition.shapes import MAPPING, wrong_type
@@ -42,16 +41,16 @@ class Files:
                 Problem("unreadable-file", f"there is no folder `{folder.name}`", Location(folder.name))
             )
             return
-        self._walk(folder, PurePosixPath(), frozenset({self._root}))
+        self._walk(str(folder), "", frozenset({self._root}))
 
-    def _walk(self, folder: Path, below: PurePosixPath, above: frozenset[Path]) -> None:
+    def _walk(self, folder: str, below: str, above: frozenset[Path]) -> None:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
-            self._unreadable(str(below), error)
+            self._unreadable(below or ".", error)
             return
         for entry in entries:
-            file = str(below / entry.name)
+            file = f"{below}/{entry.name}" if below else entry.name
             if entry.name.startswith(".") or file == DATA_FOLDER:
                 continue
             relevant = entry.name.endswith((*SUFFIXES, *TEMPLATE_SUFFIXES))
@@ -64,7 +63,7 @@ class Files:
                 if folder_like:
                     real = Path(os.path.realpath(entry.path))
                     if real not in above:
-                        self._walk(Path(entry.path), below / entry.name, above | {real})
+                        self._walk(entry.path, file, above | {real})
                 elif stat.S_ISREG(entry.stat().st_mode):
                     self._listed.append(file)
             except OSError as error:
@@ -99,6 +98,8 @@ class Files:
             text = read_text(self.folder / file, file)
             source: Source | Problem = text if isinstance(text, Problem) else Source(file, text)
             if isinstance(source, Source) and file.endswith(TEMPLATE_SUFFIXES):
+                from fleet.definition import jinja  # noqa: PLC0415  # Jinja2 takes longer to import than many files to read
+
                 source = jinja.render(source, self._values, self._data_files(), self._include)
             if isinstance(source, Problem):
                 self.findings.problems.append(source)

@@ -5,9 +5,7 @@ The one entrance for everybody who needs a `Fleet`. Reads files and nothing else
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +26,7 @@ from fleet.definition.source import Document
 from fleet.definition.validate import validated
 from fleet.definition.vcluster import VALUES, ValuesSchema
 from fleet.errors import Problem, ordered
+from fleet.memory import without_collection
 
 _MODELS: Final = {head(document): document for document in DOCUMENTS}
 _API_VERSIONS: Final = {kind: version for version, kind in _MODELS} | {
@@ -55,20 +54,8 @@ def load(
     `values` are the stack's plain values, `config` in `*.yaml.j2` files. `values_schema` is a chart's own
     `values.schema.json`; with it every tenant's vcluster.yaml is held against that too.
     """
-    with _without_collection():
+    with without_collection():
         return _load(folder, values or {}, values_schema)
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Pause the garbage collector: it would walk the growing trees again and again, and finds no garbage in them."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _load(folder: Path, values: Mapping[str, Any], values_schema: Path | None) -> Loaded:

@@ -47,7 +47,9 @@ class Model(BaseModel):
     noun: ClassVar[str] = "this block"
     elsewhere: ClassVar[Mapping[str, str]] = {}
 
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, validate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, validate_by_name=True, defer_build=True
+    )
 
 
 class Adopt(StrEnum):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from fleet.definition.findings import Findings, listing, suggest
@@ -30,6 +31,7 @@ _ONLY_PERL: Final = re.compile(
 _ONLY_RE2: Final = re.compile(r"\[\[:\^?[a-z]+:\]|\\[pPzQEC]|\(\?[imsU-]*U|\(\?<[A-Za-z]|.\(\?[ims]+\)")
 
 
+@lru_cache(maxsize=1024)
 def expression(pattern: str) -> re.Pattern[str] | str | None:
     """Return a Go regular expression compiled here, None where only Go can tell, or why it is none."""
     perl = _ONLY_PERL.search(pattern)
@@ -128,8 +130,10 @@ def _given(
 
 
 def _check_value(findings: Findings, where: Placed, path: Keys, parameter: Parameter, value: Any) -> None:
-    secret = parameter.type == "password"
     name = parameter.variable
+    if _is_taken(parameter, value):
+        return
+    secret = parameter.type == "password"
     written = value if isinstance(value, str) else where.raw(path) or value
     shown = "the value" if secret else f"`{written}`"
     if isinstance(value, (Mapping, list)):
@@ -174,6 +178,14 @@ def _check_value(findings: Findings, where: Placed, path: Keys, parameter: Param
             if not matches:
                 message = f"{shown} matches `{pattern}`, which the parameter `{name}` must not"
             findings.error("bad-format", message, where, path)
+
+
+def _is_taken(parameter: Parameter, value: Any) -> bool:
+    """Return whether a value is right beyond doubt, as nearly all are; nothing is looked up for a report then."""
+    if parameter.type in ("", "string", "multiline", "password"):
+        free = not (parameter.options or parameter.validation or parameter.invalidation)
+        return isinstance(value, str) and (free or value in parameter.options)
+    return parameter.type == "boolean" and isinstance(value, bool)
 
 
 def _whole(value: Any) -> int | None:

@@ -136,7 +136,16 @@ class Document:
 
     def holds(self, path: Keys) -> bool:
         """Return whether something was written at exactly this path."""
-        return self._node(path, key=False)[1]
+        data = self.data
+        for part in path:
+            if not (
+                part in data
+                if isinstance(data, dict)
+                else isinstance(data, list) and isinstance(part, int) and 0 <= part < len(data)
+            ):
+                return False
+            data = data[part]
+        return True
 
     def raw(self, path: Keys) -> str:
         """Return the scalar at `path` as it was typed."""

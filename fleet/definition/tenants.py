@@ -17,7 +17,7 @@ from fleet.definition.model import Chart, Owner, TenantClassDocument, TenantDocu
 from fleet.definition.places import Keys, Layers, Placed, View
 from fleet.definition.scope import Scope
 from fleet.definition.spot import Spot
-from fleet.definition.substitution import Context
+from fleet.definition.substitution import Context, constants
 from fleet.definition.vcluster import ValuesSchema
 from fleet.errors import Location
 
@@ -59,10 +59,21 @@ class Tenants:
         self.clusters = clusters
         self.templates = templates
         self.classes: dict[str, Layer] = {}
+        self.constants: dict[str | None, set[int]] = {}
+        self.charts: dict[tuple[int, ...], Chart] = {}
         for name, item in scope.items("TenantClass"):
             scope.entry(item)
             settings = cast("TenantClassDocument", item.content).spec
-            self.classes[name] = read_layer(scope, settings, item.document, read_values, tenant=None)
+            layer = read_layer(scope, settings, item.document, read_values, tenant=None)
+            self.classes[name] = layer
+            uses = [use.use for source in layer.sources for use in source]
+            self.constants[name] = constants(
+                [
+                    *(part.values for part in layer.parts),
+                    *(use.parameters for use in uses),
+                    *(use.inline for use in uses),
+                ]
+            )
 
     def all(self) -> dict[str, Tenant]:
         """Return every tenant that is sound."""
@@ -90,7 +101,13 @@ class Tenants:
         places = Layers(tuple(layer.view for layer in layers))
         if isinstance(project, str):
             self.scope.fits(project, places, ("spec", "project"))
-        context = Context(self.findings, name, project if existing else project or "", item.metadata.labels)
+        context = Context(
+            self.findings,
+            name,
+            project if existing else project or "",
+            item.metadata.labels,
+            self.constants.get(spec.tenant_class, frozenset()),
+        )
         if isinstance(cluster, str) and places.holds(("spec", "cluster")):
             self.scope.refers("clusters", cluster, places, ("spec", "cluster"))
         chart = self._chart(layers, places)
@@ -163,10 +180,14 @@ class Tenants:
 
     def _chart(self, layers: list[Layer], places: Placed) -> Chart:
         given = [layer.settings.chart for layer in layers if layer.settings.chart is not None]
-        fields: dict[str, Any] = {}
-        for chart in (self.scope.spec.defaults.chart, *reversed(given)):
-            fields |= chart.model_dump(exclude_unset=True)
-        merged = Chart.model_validate(fields, by_name=True)
+        # By identity: models live as long as their documents, and most tenants have the chart of their class.
+        key = tuple(map(id, given))
+        merged = self.charts.get(key)
+        if merged is None:
+            fields: dict[str, Any] = {}
+            for chart in (self.scope.spec.defaults.chart, *reversed(given)):
+                fields |= chart.model_dump(exclude_unset=True)
+            merged = self.charts[key] = Chart.model_validate(fields, by_name=True)
         path: Keys = ("spec", "chart", "version")
         match = _CHART.match(merged.version)
         if match is not None and (int(match[1]), int(match[2])) < OLDEST_CHART:

@@ -10,8 +10,6 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from jsonschema.validators import validator_for
-
 from fleet.definition.findings import Findings, suggest
 from fleet.definition.shapes import ANY, BOOLEAN, MAPPING, TEXT, Shape, check_shape, kind_of
 from fleet.errors import Location, Problem
@@ -111,6 +109,8 @@ class ValuesSchema:
     """A chart's own `values.schema.json`, to hold tenants' values against."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
+        from jsonschema.validators import validator_for  # noqa: PLC0415  # slow to import, and seldom asked for
+
         validator = validator_for(schema)
         validator.check_schema(schema)
         self._validator = validator(schema)

@@ -7,19 +7,16 @@ a template says lets a tenant's application out of the tenant.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from fleet import names
 from fleet.definition.fleet import Application, Connector, Fleet, Tenant
 from fleet.definition.model import Target
-from fleet.desired.application import Rendered, render_content
+from fleet.desired.application import Rendered, Sources, render_content
 from fleet.desired.argo_project import logical_name
-from fleet.desired.argocd import connection, host_destination, namespace
-from fleet.desired.objects import Desired, Key, manifest, plain
+from fleet.desired.argocd import host_destination, namespace
+from fleet.desired.objects import Desired, Key, manifest
 from fleet.names import Kind
-
-# Empty means something there, or is a part of data that Argo CD hands on as it is.
-_MEANT: Final = frozenset({"automated", "valuesObject", "ignoreDifferences", "patches", "env"})
 
 
 def render_argo_application(
@@ -28,18 +25,21 @@ def render_argo_application(
     fleet: Fleet,
     loft: Mapping[str, Any],
     registrations: Mapping[str, Key],
+    connections: Mapping[str, Mapping[str, Any]],
+    sources: Sources,
 ) -> Rendered:
     """Return the application as Argo CD keeps it.
 
-    `loft` are the tenant's built-in values, `registrations` the objects that make each destination known. Without a
-    connector, or a cluster to run on, it is rendered for its problems alone (`is_placed`).
+    `loft` are the tenant's built-in values, `registrations` the objects that make each destination known, `connections`
+    how each connector is reached; `sources` are tidy. Without a connector, or a cluster to run on, it is rendered for
+    its problems alone (`is_placed`).
     """
-    content = render_content(application, fleet, loft)
+    content = render_content(application, sources, loft)
     on_host = application.use.target is Target.HOST
     connector, destination = host_place(tenant, fleet) if on_host else tenant_place(tenant, fleet)
     project = names.host_project(fleet.name) if on_host else names.tenants_project(fleet.name)
-    spec = argo_spec(content.result["spec"], project, destination)
-    metadata = content.result.get("metadata") or {}
+    spec = argo_spec(content.spec, project, destination)
+    metadata = content.metadata
     name = names.argo_application_name(fleet.name, tenant.name, application.name)
     body = manifest(
         names.ARGOCD_API_VERSION,
@@ -53,9 +53,9 @@ def render_argo_application(
             names.APPLICATION_LABEL: application.name,
         },
         annotations=section(metadata, "annotations"),
-        spec=spec,
     )
     body["metadata"]["finalizers"] = [names.ARGOCD_FINALIZER]
+    body["spec"] = spec
     depends_on: list[Key] = []
     if connector is not None:
         depends_on.append((Kind.ARGO_PROJECT, logical_name(connector.name, project)))
@@ -65,7 +65,7 @@ def render_argo_application(
         kind=Kind.ARGO_APPLICATION,
         name=name,
         properties={
-            "argocd": connection(connector) if connector is not None else {},
+            "argocd": connections[connector.name] if connector is not None else {},
             "manifest": body,
             "tenant": tenant.name,
             "application": application.name,
@@ -79,7 +79,6 @@ def render_argo_application(
     return Rendered(
         tenant=tenant,
         application=application,
-        template=content.template,
         source=content.source,
         result={"metadata": metadata, "spec": spec},
         loft=loft,
@@ -115,21 +114,9 @@ def argo_spec(spec: Mapping[str, Any], project: str, destination: str) -> dict[s
     kept = {key: value for key, value in spec.items() if key not in {"project", "destination"}}
     return {
         "project": project,
-        **dict(without_empty(kept)),
+        **kept,
         "destination": {"name": destination, **({"namespace": namespaced} if namespaced else {})},
     }
-
-
-def without_empty(data: Any) -> Any:
-    """Return a spec without what Argo CD's server drops because it says nothing: it would differ for ever."""
-    if not isinstance(data, Mapping):
-        return [without_empty(item) for item in data] if isinstance(data, list | tuple) else data
-    found = {}
-    for key, value in data.items():
-        kept = plain(value) if key in _MEANT else without_empty(value)
-        if key in _MEANT or kept not in (None, "", {}, []):
-            found[key] = kept
-    return found
 
 
 def section(metadata: Any, name: str) -> Mapping[str, Any]:

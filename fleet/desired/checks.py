@@ -134,19 +134,40 @@ def check_literals(fleet: Fleet) -> Iterator[Problem]:
 
     The platform renders the whole text before vCluster sees it; only its own documented values mean anything there.
     """
+    seen: dict[int, bool] = {}
     for tenant in fleet.tenants.values():
         # What the platform does not make has no vcluster.yaml; what its class says there reaches nobody.
         values = tenant.values if tenant.kubeconfig is None else {}
-        for path, text in (*leaves(values), *key_texts(values)):
+        for path, text in texts_of(values, seen):
             if OPEN in text and not is_builtin_use(text):
                 location = literal_place(tenant.locate, ("spec", "vcluster", *path), text)
                 yield literal_problem(location, dotted(f"{tenant.path}.spec.vcluster", path), tenant)
         for application in tenant.applications:
             given = {"parameters": application.use.parameters, "inline": application.use.inline}
-            for path, text in (*leaves(given), *key_texts(given)):
+            for path, text in texts_of(given, seen):
                 if OPEN in text and not is_builtin_use(text):
                     location = literal_place(application.locate, path, text)
                     yield literal_problem(location, dotted(application.path, path), tenant)
+
+
+def texts_of(data: Mapping[str, Any], seen: dict[int, bool]) -> Iterator[tuple[Keys, str]]:
+    """Yield every text and every key of a tree where any of them holds an action; `seen` knows shared parts."""
+    if any(is_open(key, seen) or is_open(value, seen) for key, value in data.items()):
+        yield from leaves(data)
+        yield from key_texts(data)
+
+
+def is_open(data: Any, seen: dict[int, bool]) -> bool:
+    """Return whether a text or key of a tree holds an action. The tree outlives `seen`, which goes by identity."""
+    if isinstance(data, str):
+        return OPEN in data
+    if not isinstance(data, dict | list):
+        return False
+    found = seen.get(id(data))
+    if found is None:
+        parts = (*data, *data.values()) if isinstance(data, dict) else data
+        found = seen[id(data)] = any(is_open(part, seen) for part in parts)
+    return found
 
 
 def key_texts(data: Any, path: Keys = ()) -> Iterator[tuple[Keys, str]]:
@@ -221,14 +242,14 @@ def findings(rendered: Rendered) -> Iterator[tuple[Finding, Spot | None]]:
     broken = set()
     for failure in rendered.failures:
         broken.add(failure.path)
-        yield failing(failure.path, str(value_at(rendered.source, failure.path)), failure.error)
+        yield failing(failure.path, str(value_at(rendered.source.data, failure.path)), failure.error)
     for finding, spot in unknown_builtins(rendered):
         if finding.path not in broken:
             yield finding, spot
     for finding in check_spec(rendered.result.get("spec", {})):
         if finding.path in broken:
             continue
-        text, result = (value_at(data, finding.path) for data in (rendered.source, rendered.result))
+        text, result = (value_at(data, finding.path) for data in (rendered.source.data, rendered.result))
         yield finding, written(text, result, *finding.rendered) if finding.rendered else None
 
 
@@ -236,28 +257,15 @@ def unknown_builtins(rendered: Rendered) -> Iterator[tuple[Finding, Spot | None]
     """Yield each use of a built-in value that a cluster has not which the platform did not make: it would be empty."""
     if rendered.tenant.kubeconfig is None:
         return
-    known = {item[1:] for item in BUILTINS if lookup(rendered.loft, item[1:]) is not None}
-    for path, text in leaves(rendered.source):
-        for field in scanned(text):
-            if field.path[1:] in BUILTINS and field.path[2:] not in known:
-                finding = Finding(
-                    path,
-                    "undefined-value",
-                    f"`{field}` is unknown: the platform did not make the tenant",
-                    "make it a parameter of the template",
-                )
-                yield finding, Spot(text, field.line, field.column)
-
-
-def scanned(text: str) -> Sequence[FieldUse]:
-    """Return the fields that a text reads, none where it does not parse."""
-    if OPEN not in text:
-        return ()
-    try:
-        check_text(text)
-    except GoTemplateError:
-        return ()
-    return scan(text).fields
+    for path, text, field in rendered.source.builtins:
+        if lookup(rendered.loft, field.path[2:]) is None:
+            finding = Finding(
+                path,
+                "undefined-value",
+                f"`{field}` is unknown: the platform did not make the tenant",
+                "make it a parameter of the template",
+            )
+            yield finding, Spot(text, field.line, field.column)
 
 
 def written(text: str, result: str, line: int, column: int) -> Spot | None:

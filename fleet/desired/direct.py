@@ -18,7 +18,7 @@ from fleet.desired.argocd import clusters_of
 from fleet.desired.objects import Desired, Key
 from fleet.desired.project import render_project
 from fleet.desired.registration import render_registration
-from fleet.desired.tenant import render_tenant
+from fleet.desired.tenant import render_tenants
 
 
 def made_tenants(fleet: Fleet) -> list[Tenant]:
@@ -30,12 +30,13 @@ def direct_objects(fleet: Fleet, prefix: str, applications: Sequence[Rendered]) 
     """Return every object of the direct delivery but the gate, in no order."""
     made = made_tenants(fleet)
     # Nothing of Argo CD reaches the platform: it would register these tenants a second time.
-    bare = replace(fleet, connectors={}, clusters={}, templates={})
+    tenants = {item.name: replace(item, connector=None, applications=()) for item in made}
+    bare = replace(fleet, connectors={}, clusters={}, templates={}, tenants=tenants)
     projects = list(render_argo_projects(fleet))
     used = {tenant.project for tenant in made}
     return [
         *(render_project(item, f"{prefix}{name}") for name, item in fleet.projects.items() if name in used),
-        *(render_tenant(replace(item, connector=None, applications=()), bare, prefix) for item in made),
+        *render_tenants(bare, prefix),
         *projects,
         *render_clusters(fleet, projects),
         *(item.desired for item in applications if is_placed(item.desired)),

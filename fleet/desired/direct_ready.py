@@ -12,10 +12,11 @@ from fleet.desired.ready import digest, seconds, tenants_by_namespace
 from fleet.names import Kind
 
 
-def render_direct_ready(fleet: Fleet, objects: Sequence[Desired]) -> Desired:
+def render_direct_ready(fleet: Fleet, objects: Sequence[Desired], *, digests: bool = True) -> Desired:
     """Return the gate over all other objects; with any of them its digest changes, and the gate is asked again.
 
-    A tenant with `decommission: force` is given up: nobody waits for it, since its cluster may answer no more.
+    Without `digests` it is only good to be counted. A tenant with `decommission: force` is given up: nobody waits for
+    it, since its cluster may answer no more.
     """
     argocd: dict[str, Any] = {}
     akuity: dict[str, Any] = {}
@@ -44,7 +45,7 @@ def render_direct_ready(fleet: Fleet, objects: Sequence[Desired]) -> Desired:
             "applications": applications,
             "agents": agents,
             "tenants": tenants_by_namespace(objects),
-            "digest": digest(objects),
+            "digest": digest(objects) if digests else "",
             "timeoutSeconds": seconds(fleet.spec.gate.timeout),
         },
         depends_on=tuple(desired.key for desired in objects),

@@ -48,17 +48,21 @@ from gotpl.funcs.sprig import dates, text_func_map
 from gotpl.parse.nodes import (
     ActionNode,
     BlockNode,
+    DotNode,
     FieldNode,
     IdentifierNode,
     IfNode,
     ListNode,
     NilNode,
+    NumberNode,
     ParenthesizedNode,
+    ParsedTemplate,
     PipeNode,
     RangeNode,
     StringNode,
     TemplateCallNode,
     TermNode,
+    TextNode,
     VariableNode,
     WithNode,
 )
@@ -67,8 +71,6 @@ from gotpl.runtime.values import UNTYPED_NIL
 
 from fleet.clients.values import format_as_go, parse_values
 from fleet.desired.toml import to_toml
-
-Path: TypeAlias = tuple[str | int, ...]
 
 OPEN: Final = "{{"
 
@@ -500,15 +502,44 @@ def _environment(called: frozenset[str]) -> Environment:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function called with constants, values or what other functions return."""
+
+    function: Callable[..., object]
+    arguments: tuple[Piece, ...]
+
+
+Piece: TypeAlias = str | int | tuple[str, ...] | Call
+"""A constant, the path of a value below `.Values`, or a call."""
+
+# Functions whose result is a text wherever their arguments are texts and numbers.
+_TEXTUAL: Final = frozenset(
+    """
+    b64enc default indent lower nindent nospace printf quote replace squote toString trim trimPrefix trimSuffix trunc
+    upper
+    """.split()
+)
+_DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+# What is longer is the engine's, which counts what it writes.
+_SHORT: Final = 10_000
+
+
 # --- reading a text ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a text uses, found without rendering it: functions and fields from the root, in the order they stand."""
+    """What a text uses, found without rendering it: functions and fields from the root, in the order they stand.
+
+    `reads` are the paths below `.Values` whose values alone make the result, None where it may depend on any other.
+    `pieces` are its literal texts and what is put between them, None where that is more than `render_pieces` knows.
+    """
 
     functions: tuple[tuple[str, int, int], ...]
     fields: tuple[FieldUse, ...]
+    reads: tuple[tuple[str, ...], ...] | None
+    pieces: tuple[Piece, ...] | None
 
 
 @lru_cache(maxsize=4096)
@@ -526,7 +557,50 @@ def scan(text: str) -> Scan:
     walk.list(parsed.root, root=True)
     for definition in parsed.definitions:
         walk.list(definition.body, root=False)
-    return Scan(tuple(walk.functions), tuple(walk.fields))
+    return Scan(tuple(walk.functions), tuple(walk.fields), walk.reads(), _pieces(parsed))
+
+
+def _pieces(parsed: ParsedTemplate) -> tuple[Piece, ...] | None:
+    found: list[Piece] = []
+    for node in parsed.root.nodes:
+        if isinstance(node, TextNode):
+            found.append(node.text)
+            continue
+        piece = _piped(node.pipeline) if isinstance(node, ActionNode) else None
+        if not isinstance(piece, tuple | Call):
+            return None
+        found.append(piece)
+    return tuple(found)
+
+
+def _piped(pipe: PipeNode) -> Piece | None:
+    """Return what a pipeline writes, None where it does more than look up values and call functions of texts."""
+    if pipe.declarations:
+        return None
+    found: Piece | None = None
+    for place, command in enumerate(pipe.commands):
+        first, *rest = command.arguments
+        if isinstance(first, IdentifierNode):
+            arguments = [_argument(term) for term in rest] + ([found] if place else [])
+            given = tuple(each for each in arguments if each is not None)
+            if first.name not in _TEXTUAL or len(given) < len(arguments):
+                return None
+            found = Call(_FUNCTIONS[first.name], given)
+        elif place or rest:
+            return None
+        else:
+            found = _argument(first)
+    return found
+
+
+def _argument(term: TermNode) -> Piece | None:
+    if isinstance(term, FieldNode) and term.fields[0] == "Values":
+        return term.fields[1:]
+    if isinstance(term, ParenthesizedNode) and not term.fields:
+        return _piped(term.pipeline)
+    if isinstance(term, NumberNode) and _DECIMAL.fullmatch(term.text):
+        return int(term.text)
+    return term.value if isinstance(term, StringNode) else None
 
 
 class _Walk:
@@ -536,6 +610,13 @@ class _Walk:
         self.encoded = text.encode()
         self.functions: list[tuple[str, int, int]] = []
         self.fields: list[FieldUse] = []
+        self.hands_on_root = False
+
+    def reads(self) -> tuple[tuple[str, ...], ...] | None:
+        paths = dict.fromkeys(field.path for field in self.fields)
+        if self.hands_on_root or any(path[0] != "Values" or len(path) == 1 for path in paths):
+            return None
+        return tuple(path[1:] for path in paths)
 
     def place(self, offset: int) -> tuple[int, int]:
         before = self.encoded[:offset].decode(errors="replace")
@@ -567,6 +648,10 @@ class _Walk:
             self.functions.append((term.name, *self.place(term.start)))
         elif isinstance(term, ParenthesizedNode):
             self.pipe(term.pipeline, root=root)
+        elif isinstance(term, DotNode):
+            self.hands_on_root |= root
+        elif isinstance(term, VariableNode) and term.name == "$" and not term.fields:
+            self.hands_on_root = True
         elif (
             isinstance(term, FieldNode | VariableNode)
             and term.fields
@@ -632,24 +717,39 @@ def render_text(text: str, values: Mapping[str, Any]) -> str:
         _work.reset(token)
 
 
-def render_tree(data: Any, values: Mapping[str, Any]) -> tuple[Any, list[tuple[Path, GoTemplateError]]]:
-    """Return a tree with each of its strings rendered, and the errors by path; a string that fails stays as it is."""
-    errors: list[tuple[Path, GoTemplateError]] = []
+class _UnsureError(Exception):
+    pass
 
-    def rendered(node: Any, path: Path) -> Any:
-        if isinstance(node, str):
-            try:
-                return render_text(node, values)
-            except GoTemplateError as error:
-                errors.append((path, error))
-                return node
-        if isinstance(node, Mapping):
-            return {key: rendered(value, (*path, key)) for key, value in node.items()}
-        if isinstance(node, list | tuple):
-            return [rendered(value, (*path, index)) for index, value in enumerate(node)]
-        return node
 
-    return rendered(data, ()), errors
+def render_pieces(pieces: tuple[Piece, ...], values: Mapping[str, Any]) -> str | None:
+    """Return a text rendered from its pieces, as `render_text` does; None where only the engine can tell.
+
+    It can where every value is a text and every function returns one, which needs nothing of the engine but joining.
+    """
+    token = _work.set([MAX_WORK])
+    try:
+        joined = "".join([piece if type(piece) is str else _written(piece, values) for piece in pieces])
+    except Exception:  # noqa: BLE001  # whatever it is, the engine says it in its own way
+        return None
+    finally:
+        _work.reset(token)
+    return joined.replace("<no value>", "") if len(joined) < _SHORT else None
+
+
+def _written(piece: Piece, values: Mapping[str, Any]) -> str:
+    found: Any
+    if type(piece) is Call:
+        given = [each if type(each) in (str, int) else _written(each, values) for each in piece.arguments]
+        found = piece.function(*given)
+    else:
+        found = values
+        for part in piece if type(piece) is tuple else ():
+            if type(found) is not dict:
+                raise _UnsureError
+            found = found.get(part)
+    if type(found) is not str:
+        raise _UnsureError
+    return found
 
 
 def check_text(text: str) -> None:

@@ -97,6 +97,8 @@ def acknowledged(entry: Entry) -> dict[str, list[str]]:
 
 def plain(data: Any) -> Any:
     """Return a copy of JSON data in plain dicts and lists."""
+    if isinstance(data, str):
+        return data
     if isinstance(data, Mapping):
         return {key: plain(value) for key, value in data.items()}
     if isinstance(data, list | tuple):

@@ -13,8 +13,9 @@ from fleet import names
 from fleet.definition.fleet import Fleet
 from fleet.definition.model import Delivery
 from fleet.desired import checks
-from fleet.desired.application import Rendered, render_application
+from fleet.desired.application import Rendered, Sources, render_application
 from fleet.desired.argo_application import render_argo_application
+from fleet.desired.argocd import connection
 from fleet.desired.cluster import render_cluster
 from fleet.desired.connector import render_connector
 from fleet.desired.destinations import check_destinations
@@ -24,18 +25,21 @@ from fleet.desired.objects import Desired, Key, Plan
 from fleet.desired.project import render_project
 from fleet.desired.ready import render_ready
 from fleet.desired.template import render_template
-from fleet.desired.tenant import render_tenant
+from fleet.desired.tenant import render_tenants
 from fleet.desired.values import builtins
 from fleet.errors import ordered
+from fleet.memory import without_collection
 from fleet.names import Kind
 
 _KIND_ORDER: Final = {kind: position for position, kind in enumerate(Kind)}
 
 
-def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
+@without_collection()
+def plan(fleet: Fleet, *, project_prefix: str | None = None, digests: bool = True) -> Plan:
     """Return every object of the fleet, each after those it depends on, and the problems found on the way.
 
-    `project_prefix` is what the platform answers; the definition's own word comes before it, `p-` after.
+    `project_prefix` is what the platform answers; the definition's own word comes before it, `p-` after. Without
+    `digests` of all that is planned the plan is only good to be checked.
     """
     prefix = prefix_of(fleet, project_prefix)
     direct = fleet.spec.delivery is Delivery.DIRECT
@@ -46,7 +50,7 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None) -> Plan:
     for desired in sorted(objects, key=order):
         unique.setdefault(desired.key, desired)
     planned = list(unique.values())
-    ready = (render_direct_ready if direct else render_ready)(fleet, planned)
+    ready = (render_direct_ready if direct else render_ready)(fleet, planned, digests=digests)
     problems = (
         *checks.check_names(fleet, prefix),
         *checks.check_templates(fleet),
@@ -65,7 +69,7 @@ def platform_objects(fleet: Fleet, prefix: str, applications: Sequence[Rendered]
         *(render_cluster(item, fleet) for item in fleet.clusters.values()),
         *(render_project(item, f"{prefix}{item.name}") for item in fleet.projects.values()),
         *(render_template(item, fleet) for item in fleet.templates.values()),
-        *(render_tenant(item, fleet, prefix) for item in fleet.tenants.values()),
+        *render_tenants(fleet, prefix),
         *(item.desired for item in applications),
     ]
 
@@ -90,6 +94,8 @@ def render_applications(fleet: Fleet, prefix: str) -> list[Rendered]:
     found = []
     direct = fleet.spec.delivery is Delivery.DIRECT
     registrations = registrations_of(fleet) if direct else {}
+    connections = {name: connection(each) for name, each in fleet.connectors.items()} if direct else {}
+    sources = Sources(fleet, tidy=direct)
     for _, tenant in sorted(fleet.tenants.items()):
         loft = builtins(tenant, fleet)
         for application in tenant.applications:
@@ -97,9 +103,9 @@ def render_applications(fleet: Fleet, prefix: str) -> list[Rendered]:
             if template is not None and template not in fleet.templates:
                 continue
             found.append(
-                render_argo_application(tenant, application, fleet, loft, registrations)
+                render_argo_application(tenant, application, fleet, loft, registrations, connections, sources)
                 if direct
-                else render_application(tenant, application, fleet, prefix, loft)
+                else render_application(tenant, application, fleet, prefix, loft, sources)
             )
     return found
 

@@ -17,16 +17,19 @@ from fleet.readiness.argo import is_automated
 SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 
-def render_ready(fleet: Fleet, objects: Sequence[Desired]) -> Desired:
-    """Return the gate over all other objects; with any of them its digest changes, and the gate is asked again."""
+def render_ready(fleet: Fleet, objects: Sequence[Desired], *, digests: bool = True) -> Desired:
+    """Return the gate over all other objects; with any of them its digest changes, and the gate is asked again.
+
+    Without `digests` it is only good to be counted.
+    """
     waits_for = [desired for desired in objects if desired.kind in (Kind.TENANT, Kind.APPLICATION)]
     return Desired(
         kind=Kind.FLEET_READY,
         name=fleet.name,
         properties={
             "tenants": tenants_by_namespace(objects),
-            **render_sources(objects),
-            "digest": digest(objects),
+            **(render_sources(objects) if digests else {}),
+            "digest": digest(objects) if digests else "",
             "timeoutSeconds": seconds(fleet.spec.gate.timeout),
         },
         depends_on=tuple(desired.key for desired in waits_for),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fleet import names
@@ -10,13 +10,22 @@ from fleet.definition.fleet import Application, Fleet, Tenant
 from fleet.definition.model import Chart, Owner
 from fleet.desired.objects import Desired, acknowledged, live_annotations, manifest, plain
 from fleet.desired.template import live_name
-from fleet.desired.values import application_parameters
+from fleet.desired.values import Declared, application_parameters
 from fleet.names import Kind
 
 CHART_NAME = "vcluster"
 
 
-def render_tenant(tenant: Tenant, fleet: Fleet, project_prefix: str) -> Desired:
+def render_tenants(fleet: Fleet, project_prefix: str) -> Iterator[Desired]:
+    """Yield the object of every tenant."""
+    declared = {name: Declared.of(template) for name, template in fleet.templates.items()}
+    for tenant in fleet.tenants.values():
+        yield render_tenant(tenant, fleet, project_prefix, declared)
+
+
+def render_tenant(
+    tenant: Tenant, fleet: Fleet, project_prefix: str, declared: Mapping[str, Declared]
+) -> Desired:
     """Return the tenant's object; `values` is the whole vcluster.yaml as data, the provider makes text of it."""
     spec = {
         "displayName": tenant.display_name,
@@ -38,7 +47,7 @@ def render_tenant(tenant: Tenant, fleet: Fleet, project_prefix: str) -> Desired:
         name=tenant.name,
         properties={
             "manifest": instance,
-            "values": render_values(tenant, fleet),
+            "values": render_values(tenant, fleet, declared),
             "adopt": tenant.adopt.value,
             **acknowledged(tenant),
         },
@@ -72,7 +81,7 @@ def render_chart(chart: Chart) -> dict[str, str]:
     return found | ({"repo": chart.repo} if chart.repo is not None else {})
 
 
-def render_values(tenant: Tenant, fleet: Fleet) -> dict[str, Any]:
+def render_values(tenant: Tenant, fleet: Fleet, declared: Mapping[str, Declared]) -> dict[str, Any]:
     """Return the tenant's vcluster.yaml with the Argo CD blocks that its connector and applications ask for."""
     values: dict[str, Any] = plain(tenant.values)
     if tenant.connector is not None:
@@ -80,7 +89,8 @@ def render_values(tenant: Tenant, fleet: Fleet) -> dict[str, Any]:
         values["integrations"] = {**section(values, "integrations"), "argoCD": block}
     if tenant.applications:
         applications = [
-            render_application_entry(tenant, application, fleet) for application in tenant.applications
+            render_application_entry(tenant, application, fleet, declared)
+            for application in tenant.applications
         ]
         values["deploy"] = {**section(values, "deploy"), "argoCD": {"applications": applications}}
     return values
@@ -92,7 +102,9 @@ def section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def render_application_entry(tenant: Tenant, application: Application, fleet: Fleet) -> dict[str, Any]:
+def render_application_entry(
+    tenant: Tenant, application: Application, fleet: Fleet, declared: Mapping[str, Declared]
+) -> dict[str, Any]:
     """Return an application's entry in vcluster.yaml.
 
     Name and display name are both given: older validators ask for the one, later ones take either.
@@ -105,7 +117,7 @@ def render_application_entry(tenant: Tenant, application: Application, fleet: Fl
     }
     if use.template is None:
         return {**entry, "inline": plain(use.inline or {})}
-    parameters = application_parameters(use, fleet.templates.get(use.template))
+    parameters = application_parameters(use, declared.get(use.template) or Declared())
     reference = {"name": live_name(fleet, use.template), "parameters": parameters}
     return {**entry, "template": {key: value for key, value in reference.items() if value != {}}}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fleet.definition.fleet import Fleet, Template, Tenant
@@ -27,16 +28,37 @@ BUILTINS: Final = (
 CLUSTER_ANNOTATIONS: Final = ("loft", "clusterAnnotations")
 
 
-def application_parameters(use: ApplicationUse, template: Template | None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Declared:
+    """The parameters that a template declares: where each stands below `.Values`, and the defaults there.
+
+    A dot nests where the template declares the dotted name. A default stays the string that it is on the platform, for
+    a boolean too: `"false"` is true to `if` there and here.
+    """
+
+    paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, template: Template) -> Declared:
+        """Return what a template declares."""
+        paths = {item.variable: tuple(item.variable.split(".")) for item in template.parameters}
+        defaults: dict[str, Any] = {}
+        for item in template.parameters:
+            if item.default_value:
+                defaults = merged(defaults, nested(paths[item.variable], item.default_value))
+        return cls(paths, defaults)
+
+
+def application_parameters(use: ApplicationUse, declared: Declared) -> dict[str, Any]:
     """Return the parameters that an application gives, in the form the platform is sent.
 
     Dotted variables nest. A number is sent as text: as JSON it would be a float there, and 1000000 print as `1e+06`.
     """
     given: dict[str, Any] = {}
     for key, value in use.parameters.items():
-        given = merged(given, nested(variable_path(key, template), plain(value)))
-    for parameter in template.parameters if template else ():
-        path = tuple(parameter.variable.split("."))
+        given = merged(given, nested(declared.paths.get(key, (key,)), plain(value)))
+    for path in declared.paths.values():
         value = lookup(given, path)
         if isinstance(value, int | float) and not isinstance(value, bool):
             given = merged(given, nested(path, str(value)))
@@ -44,17 +66,10 @@ def application_parameters(use: ApplicationUse, template: Template | None) -> di
 
 
 def render_values(
-    parameters: Mapping[str, Any], template: Template | None, loft: Mapping[str, Any]
+    parameters: Mapping[str, Any], declared: Declared, loft: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return `.Values` for one application: defaults under the given parameters, the built-ins over both.
-
-    A default stays the string that it is on the platform, for a boolean too: `"false"` is true to `if` there and here.
-    """
-    values: dict[str, Any] = {}
-    for parameter in template.parameters if template else ():
-        if parameter.default_value:
-            values = merged(values, nested(tuple(parameter.variable.split(".")), parameter.default_value))
-    return {**merged(values, parameters), "loft": loft}
+    """Return `.Values` for one application: defaults under the given parameters, the built-ins over both."""
+    return {**merged(declared.defaults, parameters), "loft": loft}
 
 
 def builtins(tenant: Tenant, fleet: Fleet) -> dict[str, Any]:
@@ -97,12 +112,6 @@ def known_paths(template: Template | None) -> set[tuple[str, ...]]:
     return declared | set(BUILTINS) | {CLUSTER_ANNOTATIONS}
 
 
-def variable_path(key: str, template: Template | None) -> tuple[str, ...]:
-    """Return where a parameter stands below `.Values`: a dot nests where the template declares the dotted name."""
-    declared = {item.variable for item in (template.parameters if template else ())}
-    return tuple(key.split(".")) if key in declared else (key,)
-
-
 def nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
     """Return the value at a path, as nested maps."""
     for part in reversed(path):
@@ -115,8 +124,8 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     found = dict(below)
     for key, value in above.items():
         under = found.get(key)
-        both = isinstance(value, Mapping) and isinstance(under, Mapping)
-        found[key] = merged(under, value) if both and isinstance(under, Mapping) else value
+        both = isinstance(value, dict) and isinstance(under, dict)
+        found[key] = merged(under, value) if both and isinstance(under, dict) else value
     return found
 
 
@@ -124,13 +133,13 @@ def lookup(values: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     """Return the value at a path, None where there is none."""
     found: Any = values
     for part in path:
-        found = found.get(part) if isinstance(found, Mapping) else None
+        found = found.get(part) if isinstance(found, dict) else None
     return found
 
 
 def leaves(data: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield every string of a tree with its path."""
-    if isinstance(data, Mapping):
+    if isinstance(data, dict):
         for key, value in data.items():
             yield from leaves(value, (*path, key))
     elif isinstance(data, list | tuple):

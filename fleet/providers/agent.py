@@ -8,13 +8,14 @@ from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 
 import pulumi
+from pulumi.dynamic import UpdateResult
 
 from fleet.clients import akuity_clusters
 from fleet.clients.akuity import NOT_RECONCILED, Cluster, Manifests, is_reconciled, reconciliation_failure
 from fleet.clients.kubernetes import Kubernetes, Manifest, Ref, RemoteError
 from fleet.providers import installation
 from fleet.providers.base import Bag, declared
-from fleet.providers.direct import DirectProvider, at, is_forced, whose
+from fleet.providers.direct import DirectProvider, at, await_served, is_forced, whose
 from fleet.providers.home import AkuityHome, Home
 from fleet.providers.projection import ABSENT, project
 from fleet.providers.session import Session, session, wait_until
@@ -24,6 +25,8 @@ from fleet.refused import Refused
 # A platform that is up takes some seconds.
 RECONCILE_TIMEOUT_S = 300.0
 SERVED = "manifests"
+# What `drift` says where the cluster cannot be looked at.
+UNSEEN = "cluster"
 
 _T = TypeVar("_T")
 
@@ -32,8 +35,10 @@ class AkuityAgentProvider(DirectProvider):
     """The registration and the agent's objects are one: neither is of use without the other.
 
     `drift` is empty when declared; a read fills it with what is missing or changed in the cluster, and with what the
-    platform serves otherwise by now. `digest` is that of the manifests that were applied, `objects` remembers each of
-    them: what names it and a few digits, since they contain credentials. Whether the agent is healthy is for the gate.
+    platform serves otherwise by now. A cluster that cannot be looked at is drift as well, and of this agent alone: a
+    tenant that does not answer must not keep the others from being read. `digest` is that of the manifests that were
+    applied, `objects` remembers each of them: what names it and a few digits, since they contain credentials. Whether
+    the agent is healthy is for the gate.
     """
 
     keys: ClassVar[tuple[str, ...]] = (
@@ -108,6 +113,8 @@ class AkuityAgentProvider(DirectProvider):
         """Register the cluster, wait until the platform is done with its settings, and install the agent."""
         written = super().write(current, bag, live, force=force, before=before)
         manifests = _fetched(current, bag, self._reconciled(current, bag))
+        if before is None:
+            await_served(current, bag)
 
         def put(kubernetes: Kubernetes) -> dict[str, str]:
             return installation.install(
@@ -120,6 +127,12 @@ class AkuityAgentProvider(DirectProvider):
 
         objects = _within(current, bag, "install", put)
         return {**written, "installed": {"digest": manifests.digest, "objects": objects}}
+
+    def update(self, id_: str, olds: Bag, news: Bag) -> UpdateResult:
+        """Write the agent again; where a tenant that is given up does not answer, only take note of that."""
+        if is_forced(news) and UNSEEN in (olds.get("drift") or {}):
+            olds = {**olds, "drift": news.get("drift")}
+        return super().update(id_, olds, news)
 
     def delete(self, id_: str, props: Bag) -> None:
         """Remove the agent's objects and then the registration; where that is gone already, the objects alone."""
@@ -224,10 +237,16 @@ def _drift(current: Session, bag: Bag, cluster: Cluster) -> dict[str, str]:
                 found[SERVED] = "others are served by now, and have to be applied"
     mark = bag.get("mark") or bag["owner"]
 
-    def compare(kubernetes: Kubernetes) -> dict[str, str]:
-        return installation.drift(current.live_in(kubernetes), bag["objects"], documents, mark=mark)
-
-    return found | (_within(current, bag, "look at", compare) or {})
+    try:
+        kubernetes = current.cluster(bag["access"], f"of {whose(bag)}")
+        return found | installation.drift(current.live_in(kubernetes), bag["objects"], documents, mark=mark)
+    except RemoteError as error:
+        words = f"{error.system}: {error.said}"
+        if is_forced(bag):
+            pulumi.log.warn(f"{whose(bag)} (`decommission: force`): {words}; not looked at: {_objects(bag)}")
+            return {}
+        pulumi.log.warn(f"{whose(bag)}: cannot look at its Akuity agent: {words}")
+        return {UNSEEN: f"cannot be looked at: {words}"}
 
 
 def _uninstall(current: Session, bag: Bag) -> None:
@@ -245,16 +264,15 @@ def _uninstall(current: Session, bag: Bag) -> None:
 def _within(current: Session, bag: Bag, verb: str, act: Callable[[Kubernetes], _T]) -> _T:
     """Return what an act in the cluster gives; name the tenant where the cluster cannot be reached.
 
-    Where the definition lets go of the tenant, only reading and removing may be left undone, and what that leaves
-    behind is said.
+    Where the definition lets go of the tenant, only removing may be left undone, and what that leaves behind is said.
     """
     try:
         return act(current.cluster(bag["access"], f"of {whose(bag)}"))
     except RemoteError as error:
-        if is_forced(bag) and verb != "install":
-            left = ", ".join(installation.shown(bag.get("objects") or {}))
-            what = "left in the cluster" if verb == "remove" else "not looked at"
-            pulumi.log.warn(f"{whose(bag)} (`decommission: force`): {error.detail}; {what}: {left}")
+        if is_forced(bag) and verb == "remove":
+            pulumi.log.warn(
+                f"{whose(bag)} (`decommission: force`): {error.detail}; left in the cluster: {_objects(bag)}"
+            )
             return None  # type: ignore[return-value]
         if error.status is not None:
             raise Refused(f"{whose(bag)}: cannot {verb} its Akuity agent: {error}") from error
@@ -262,6 +280,11 @@ def _within(current: Session, bag: Bag, verb: str, act: Callable[[Kubernetes], _
         words = str(error).partition("\nhelp: ")[0]
         raise Refused(
             f"{whose(bag)}: cannot {verb} its Akuity agent: {words}",
-            "bring its API server back; or set `decommission: force` of the tenant, run `pulumi up --refresh=false`"
-            " once, and then remove it",
+            "bring its API server back; or set `decommission: force` of the tenant, run `pulumi up`, and then remove"
+            " it",
         ) from error
+
+
+def _objects(bag: Bag) -> str:
+    """Return what was installed, as messages show it."""
+    return ", ".join(installation.shown(bag.get("objects") or {}))

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import pulumi
 
 from fleet import names
-from fleet.clients.argo import UNKNOWN_CLUSTER
+from fleet.clients.argo import UNKNOWN_CLUSTER, Argo
 from fleet.clients.argo_objects import CLUSTER, undeclared_alternatives
 from fleet.clients.kubernetes import Manifest, Ref, RemoteError
 from fleet.providers.base import Bag
 from fleet.providers.direct import DirectProvider, at, is_forced, whose
 from fleet.providers.session import Session, wait_until
-from fleet.readiness.argo import deletion_error
+from fleet.readiness.argo import deletion_error, has_settled
 from fleet.refused import Refused
 
 SHOWN = 20
@@ -23,6 +23,10 @@ SHOWN = 20
 CONNECT_TIMEOUT_S = 300.0
 # How long Argo CD may say that it cannot take an application's objects away before that counts as its answer.
 STUCK_S = 20.0
+# How long to wait for the end of a sync before a deletion is asked for. A hook may need all of it to go.
+STOP_TIMEOUT_S = 30.0
+# How long Argo CD may need to notice what it has just made in a cluster.
+NOTICE_S = 5.0
 
 
 class ArgoApplicationProvider(DirectProvider):
@@ -95,11 +99,34 @@ class ArgoApplicationProvider(DirectProvider):
         )
 
     def before_delete(self, current: Session, bag: Bag, live: Manifest) -> None:
-        """Refuse where Argo CD would let go of the application's objects without a word: its cluster is unknown."""
-        name = at(live, "spec", "destination", "name")
-        if is_forced(bag) or not name or name == names.ARGOCD_IN_CLUSTER:
+        """End a sync that runs: what it made after Argo CD looked for what to delete would stay behind."""
+        if is_forced(bag):
             return
         argo = self.argo(current, bag)
+        self._refuse_unknown(current, argo, bag, live)
+        ended_at: float | None = None
+
+        def settled() -> bool:
+            nonlocal ended_at
+            found = argo.stop_sync(live)
+            if found is None or has_settled(found):
+                return True
+            if found.get("operation"):
+                return False
+            ended_at = ended_at or time.monotonic()
+            return time.monotonic() - ended_at >= NOTICE_S
+
+        if not wait_until(settled, time.monotonic() + STOP_TIMEOUT_S):
+            pulumi.log.warn(
+                f"{whose(bag)}: the sync of {Ref.of(live)} has not ended after {STOP_TIMEOUT_S:g} s;"
+                " Argo CD deletes when it has"
+            )
+
+    def _refuse_unknown(self, current: Session, argo: Argo, bag: Bag, live: Manifest) -> None:
+        """Refuse where Argo CD would let go of the application's objects without a word: its cluster is unknown."""
+        name = at(live, "spec", "destination", "name")
+        if not name or name == names.ARGOCD_IN_CLUSTER:
+            return
         known = current.polled(argo, names.ARGOCD_API_VERSION, CLUSTER)
         if any(each["metadata"]["name"] == name for each in known):
             return
@@ -140,8 +167,7 @@ class ArgoApplicationProvider(DirectProvider):
                 raise Refused(
                     f"{whose(bag)}: {Ref.of(live)} stays: Argo CD cannot take its objects away: {words}",
                     "bring the cluster's API server back and run again; or put the tenant back with"
-                    " `decommission: force`, run `pulumi up --refresh=false`, and remove it then: what is in the"
-                    " cluster is left there",
+                    " `decommission: force`, run `pulumi up`, and remove it then: what is in the cluster is left there",
                 )
             return not left
 

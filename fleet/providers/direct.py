@@ -6,6 +6,7 @@ run reads and deletes by it. A change of that alone is taken note of, and nothin
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -14,14 +15,16 @@ from pulumi.dynamic import ReadResult, UpdateResult
 
 from fleet import names
 from fleet.clients.argo import Argo
-from fleet.clients.kubernetes import RemoteError
+from fleet.clients.kubernetes import Ref, RemoteError
 from fleet.providers.base import Bag, ObjectProvider, declared
 from fleet.providers.home import ArgoHome, Home
-from fleet.providers.session import Session
+from fleet.providers.session import Session, wait_until
 from fleet.providers.usage import HOST
 from fleet.refused import Refused
 
 FORCE = "force"
+# The platform needs some minutes for a tenant's control plane, longer where images have to come first.
+START_TIMEOUT_S = 600.0
 
 
 class DirectProvider(ObjectProvider):
@@ -92,6 +95,36 @@ def is_forced(bag: Mapping[str, Any]) -> bool:
     What a tenant has on the control plane cluster is not: nothing holds that back.
     """
     return bag.get("decommission") == FORCE and bag.get("target") != HOST
+
+
+def await_served(current: Session, bag: Bag) -> None:
+    """Return once the API server of the bag's cluster answers, where the platform makes it: in its own time.
+
+    Argo CD refuses a cluster that does not answer, and a sync into it fails. A cluster that is given by its kubeconfig
+    is there already.
+    """
+    access = bag["access"]
+    if "server" not in access:
+        return
+    kubernetes = current.cluster(access, f"of {whose(bag)}")
+    failures: list[RemoteError] = []
+
+    def answers() -> bool:
+        try:
+            kubernetes.get(Ref("v1", "Namespace", None, "default"))
+        except RemoteError as error:
+            if error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+                raise
+            failures[:] = [error]
+            return False
+        return True
+
+    if not wait_until(answers, time.monotonic() + START_TIMEOUT_S):
+        raise Refused(
+            f"{whose(bag)}: its API server does not answer after {START_TIMEOUT_S:g} s:"
+            f" {failures[0].system}: {failures[0].said}",
+            "what does the platform say of the tenant? run again when it is ready",
+        )
 
 
 def whose(bag: Mapping[str, Any]) -> str:

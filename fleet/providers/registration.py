@@ -10,7 +10,7 @@ from fleet.clients.access import Access
 from fleet.clients.argo_objects import CLUSTER, config_text
 from fleet.clients.kubernetes import Manifest, Ref
 from fleet.providers.base import Bag
-from fleet.providers.direct import DirectProvider, at, whose
+from fleet.providers.direct import DirectProvider, at, await_served, whose
 from fleet.providers.projection import ABSENT, project
 from fleet.providers.session import Session, session
 from fleet.providers.usage import users_of_registration, wait_unused
@@ -84,7 +84,7 @@ class ClusterRegistrationProvider(DirectProvider):
     def write(
         self, current: Session, bag: Bag, live: Manifest | None, *, force: bool, before: Bag | None = None
     ) -> Manifest:
-        """Register the cluster, unless its name or its address is taken."""
+        """Register the cluster once it answers, unless its name or its address is taken."""
         name, server = bag["cluster"]["name"], _access(current, bag).server
         for each in self.argo(current, bag).clusters():
             known, address = each["metadata"]["name"], each["spec"]["server"]
@@ -100,6 +100,8 @@ class ClusterRegistrationProvider(DirectProvider):
                     f" {server}",
                     "remove that one, or give one of the two fleets or tenants another name",
                 )
+        if before is None:
+            await_served(current, bag)
         return super().write(current, bag, live, force=force, before=before)
 
     def before_delete(self, current: Session, bag: Bag, live: Manifest) -> None:

@@ -166,6 +166,28 @@ def deletion_error(application: Mapping[str, Any]) -> str:
     return next((said for kind, said in conditions if kind == "DeletionError"), "")
 
 
+def has_settled(application: Any) -> bool:
+    """Return whether no sync runs or is about to, and Argo CD has seen whatever the last one made.
+
+    It gathers for a moment what happens in a cluster: what a sync has made at its very end, a deletion would overlook.
+    """
+    found = _mapping(application)
+    status = _mapping(found.get("status"))
+    operation = _mapping(status.get("operationState"))
+    finished, looked = moment(operation.get("finishedAt")), moment(status.get("reconciledAt"))
+    if found.get("operation"):
+        return False
+    if finished is None or (looked is not None and looked > finished):
+        return True
+    made = _list(_mapping(operation.get("syncResult")).get("resources"))
+    seen = [each for each in _list(status.get("resources")) if each.get("status") == SYNCED]
+    return {_key(each) for each in made if each.get("status") == SYNCED} <= {_key(each) for each in seen}
+
+
+def _key(each: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(_text(each.get(key)) for key in ("group", "kind", "namespace", "name"))
+
+
 def _judge_health(status: Mapping[str, Any], now: datetime) -> _Verdict:
     health = _mapping(status.get("health"))
     word = _text(health.get("status")) or UNKNOWN

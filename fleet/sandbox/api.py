@@ -60,11 +60,13 @@ class Api:
         *,
         context: ssl.SSLContext | None = None,
         scheme: str = "Bearer",
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.endpoint = endpoint
         self._manager = manager
         self._context = context or ssl.create_default_context(cafile=str(endpoint.authority))
         self._scheme = scheme
+        self._timeout_s = timeout_s
         self._kept = threading.local()
         self._open: set[http.client.HTTPConnection] = set()
 
@@ -134,7 +136,7 @@ class Api:
         with suppress(http.client.RemoteDisconnected, ConnectionError, ssl.SSLError):
             if kept is not None:
                 return self._exchange(kept, method, target, data, headers)
-        return self._exchange(self._connect(TIMEOUT_S), method, target, data, headers)
+        return self._exchange(self._connect(self._timeout_s), method, target, data, headers)
 
     def _exchange(
         self,

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -193,8 +193,11 @@ class ArgoCD:
         """Return the address of the API with the account's token."""
         return Endpoint(self.url, self.account().token, self.authority.certificate)
 
-    def start(self) -> Self:
+    def start(self, only: Sequence[str] = PROCESSES) -> Self:
         """Start what does not run yet and return when all of it is ready and the account works.
+
+        With `only`, these processes beside the kinds and settings: without the application controller, Applications
+        are objects that nobody deploys; without the server there is no account.
 
         Raises:
             SandboxError: a component did not start (all of them are stopped again), a chart is wrong, or the control
@@ -210,15 +213,18 @@ class ArgoCD:
             (self.folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         (self.folder / "ssh" / "ssh_known_hosts").touch()
         self._stop_if_moved()
-        self._publish_all(tools["helm"])
+        if "charts" in only:
+            self._publish_all(tools["helm"])
         for attempt in range(1, ATTEMPTS + 1):
             self._choose_ports()
             try:
                 self._configure(tools["argocd"].parent)
                 for name, command in self._commands(tools).items():
-                    self.processes.start(name, command, self._environment(tools))
-                self._wait_ready()
-                self._open_account()
+                    if name in only:
+                        self.processes.start(name, command, self._environment(tools))
+                self._wait_ready(only)
+                if "argocd-server" in only:
+                    self._open_account()
                 break
             except _PortTakenError:
                 # Somebody took a port between our choice of it and its use.
@@ -480,11 +486,11 @@ class ArgoCD:
 
     # --- waiting ---
 
-    def _wait_ready(self) -> None:
+    def _wait_ready(self, only: Sequence[str]) -> None:
         deadline = time.monotonic() + READY_SECONDS
-        waiting = list(PROCESSES)
+        waiting = [name for name in PROCESSES if name in only]
         while waiting:
-            for name in PROCESSES:
+            for name in only:
                 found = self.processes.find(name)
                 if found is None or not found.running:
                     tail = self.processes.tail(name)

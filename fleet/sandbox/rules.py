@@ -15,7 +15,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from fleet.clients.values import parse_values
-from fleet.desired.gotemplate import GoTemplateError, render_text, render_tree
+from fleet.desired.gotemplate import GoTemplateError, render_text
+from fleet.desired.prepared import render_tree
 from fleet.sandbox.crds import APPLICATION, SCALARS, SEMVER, MapOf, With
 
 Json = Mapping[str, Any]

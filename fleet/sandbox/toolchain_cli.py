@@ -21,7 +21,7 @@ app = typer.Typer(
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help=f"Any of: {', '.join(TOOLS)}. All of them when left out."),
+    typer.Argument(help=f"Any of: {', '.join(TOOLS)}. Without a name all that the sandbox uses."),
 ]
 
 
@@ -36,7 +36,8 @@ def build(names: Names = None) -> None:
 def list_tools() -> None:
     """Show each program: its version, where it comes from (PATH, KUBEBUILDER_ASSETS, built) and its path."""
     for name, found in Toolchain().locate(TOOLS).items():
-        version, origin, path = ("-", found.origin, found.path) if found else ("-", "missing", "")
+        missing = "on request" if TOOLS[name].on_request else "missing"
+        version, origin, path = ("-", found.origin, found.path) if found else ("-", missing, "")
         if found is None or found.origin == "built":
             version = TOOLS[name].version
         typer.echo(f"{name:<24}{version:<12}{origin:<20}{path}".rstrip())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +14,11 @@ import pytest
 
 from fleet import names
 from fleet.clients import akuity as akuity_client
-from fleet.clients.akuity import Akuity, ClusterSpec, RemoteError, Retries
+from fleet.clients import akuity_http
+from fleet.clients.akuity import Akuity, ClusterSpec, RemoteError, Retries, is_reconciled
 from fleet.clients.kubernetes import Kubernetes, Ref
 from fleet.providers import agent as agents
+from fleet.providers import direct
 from fleet.providers import session as sessions
 from fleet.providers.agent import AkuityAgentProvider
 from fleet.providers.base import Bag
@@ -128,6 +132,16 @@ class Place:
         akuity, instance = self.by_hand()
         return akuity.cluster(instance, self.name)
 
+    def required(self) -> akuity_client.Cluster:
+        """Return the cluster at the stand-in, which must be there."""
+        found = self.registered()
+        assert found is not None
+        return found
+
+    def registered_again(self) -> None:
+        """Return once the platform is done with what was asked of it."""
+        assert wait_until(lambda: is_reconciled(self.required()), 5.0)
+
     def by_hand(self) -> tuple[Akuity, akuity_client.Instance]:
         """Return a client of somebody else, and the instance."""
         current, bag = sessions.session(), self.bag()
@@ -167,7 +181,7 @@ def place(cluster: ControlPlane, authority: Authority, monkeypatch: pytest.Monke
     """A stand-in without clusters, and a tenant without an agent; waits are short."""
     monkeypatch.setattr(sessions, "FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr(agents, "RECONCILE_TIMEOUT_S", 5.0)
-    monkeypatch.setattr(akuity_client, "Retries", lambda: QUICK)
+    monkeypatch.setattr(akuity_http, "Retries", lambda: QUICK)
     used: set[str] = set()
     world = World(SETTINGS, has_applications=lambda _, name: name in used)
     pair = authority.issue("akuity")
@@ -347,36 +361,122 @@ def test_an_agent_in_use_is_not_removed(place: Place) -> None:
     assert place.tenant.get(place.deployment()) is not None
 
 
-def test_an_unreachable_tenant_is_named_and_can_be_let_go(
-    place: Place, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Reading and removing fail with one message; with `force` the registration goes, and the rest is said."""
+@pytest.fixture
+def unreachable(place: Place) -> Iterator[tuple[Bag, Bag]]:
+    """Give the inputs and outputs of an agent whose tenant does not answer any more."""
     bag = place.bag()
     outs = place.create(bag)
     text = place.config["fleet:acmeKubeconfig"]
     place.config["fleet:acmeKubeconfig"] = text.replace(place.cluster.url, "https://127.0.0.1:1")
-
     place.fresh()
-    unreachable = (
+    yield bag, outs
+    place.config["fleet:acmeKubeconfig"] = text
+    place.fresh()
+
+
+def test_an_unreachable_tenant_is_drift_of_its_agent_alone(
+    place: Place, unreachable: tuple[Bag, Bag], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A read says so and does not fail; writing and removing do, with the tenant's name; nothing is gone."""
+    bag, outs = unreachable
+    read = PROVIDER.read("id", outs)
+    assert read.id == "id"
+    assert (read.inputs or {})["drift"] == {
+        "cluster": "cannot be looked at: https://127.0.0.1:1: connection refused"
+    }
+    assert {**(read.inputs or {}), "drift": {}} == bag
+    said = capfd.readouterr().err
+    assert "tenant `acme`: cannot look at its Akuity agent: https://127.0.0.1:1: connection refused" in said
+    seen = read.outs or {}
+    assert seen["objects"] == outs["objects"]
+    diff = PROVIDER.diff("id", seen, bag)
+    assert diff.changes
+    assert not diff.replaces
+
+    words = (
         r"tenant `acme`: cannot {} its Akuity agent: cannot .* connection refused(.|\n)*decommission: force"
     )
-    with pytest.raises(Refused, match=unreachable.format("look at")):
-        PROVIDER.read("id", outs)
-    with pytest.raises(Refused, match=unreachable.format("remove")):
-        PROVIDER.delete("id", outs)
+    with pytest.raises(Refused, match=words.format("install")):
+        PROVIDER.update("id", seen, copy.deepcopy(bag))
+    with pytest.raises(Refused, match=words.format("remove")):
+        PROVIDER.delete("id", seen)
     assert place.registered() is not None
 
-    # `pulumi up --refresh=false`: only the definition's word changes, and nothing is asked.
-    forced = {**bag, "decommission": "force"}
-    assert PROVIDER.diff("id", outs, forced).changes
-    noted = PROVIDER.update("id", outs, copy.deepcopy(forced)).outs or {}
-    assert place.read(noted) == forced
-    PROVIDER.delete("id", noted)
+    # It answers again: what was drift is none, and what changed meanwhile shows.
+    place.config["fleet:acmeKubeconfig"] = place.cluster.kubeconfig.read_text()
+    assert place.read(seen) == bag
+    place.tenant.delete(place.deployment())
+    assert place.read(seen)["drift"] == {f"Deployment {place.namespace}/akuity-agent": "missing"}
 
+
+def test_a_tenant_that_refuses_its_identity_is_drift(place: Place) -> None:
+    """Its words are the server's; they hold no credential."""
+    bag = place.bag()
+    outs = place.create(bag)
+    config = json.loads(place.config["fleet:acmeKubeconfig"])
+    config["users"][0]["user"] = {"token": "stale-token"}
+    place.config["fleet:acmeKubeconfig"] = json.dumps(config)
+
+    (words,) = place.read(outs)["drift"].values()
+
+    assert words == f"cannot be looked at: {place.cluster.url}: 401 Unauthorized"
+    place.config["fleet:acmeKubeconfig"] = place.cluster.kubeconfig.read_text()
+    place.fresh()
+
+
+def test_an_unreachable_tenant_can_be_let_go(
+    place: Place, unreachable: tuple[Bag, Bag], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With `force` the definition's word is taken note of; then the registration goes, and the rest is said."""
+    bag, outs = unreachable
+    seen = PROVIDER.read("id", outs).outs or {}
+    akuity, instance = place.by_hand()
+    akuity.rotate_credentials(instance, [place.name])
+    forced = {**bag, "decommission": "force"}
+    assert PROVIDER.diff("id", seen, forced).changes
+
+    noted = PROVIDER.update("id", seen, copy.deepcopy(forced)).outs or {}
+
+    # Others are served by now, which nobody will install there any more.
+    place.registered_again()
+    assert place.read(noted) == forced
+    assert not PROVIDER.diff("id", PROVIDER.read("id", noted).outs or {}, forced).changes
+    PROVIDER.delete("id", noted)
     assert place.registered() is None
     said = capfd.readouterr().err
     assert "tenant `acme` (`decommission: force`): connection refused; left in the cluster: " in said
     assert f"Deployment {place.namespace}/akuity-agent" in said
+
+
+def test_a_tenant_of_the_platform_is_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made in its own time: an agent is installed once it answers, or the message names the tenant."""
+    monkeypatch.setattr(direct, "START_TIMEOUT_S", 0.3)
+    user = json.loads(place.config["fleet:acmeKubeconfig"])["users"][0]["user"]
+    place.config["fleet:platformKey"] = user["token"]
+    authority = json.loads(place.config["fleet:acmeKubeconfig"])["clusters"][0]["cluster"]
+    access = {
+        "server": place.cluster.url,
+        "caData": authority["certificate-authority-data"],
+        "token": {"config": "platformKey"},
+    }
+    place.fresh()
+    words = (
+        r"tenant `acme`: its API server does not answer after 0.3 s: https://127.0.0.1:1: connection refused"
+    )
+    with pytest.raises(Refused, match=words):
+        place.create(place.bag(access={**access, "server": "https://127.0.0.1:1"}))
+
+    monkeypatch.setattr(direct, "START_TIMEOUT_S", 30.0)
+    place.cluster.stop()
+    started = threading.Timer(1.0, place.cluster.start)
+    started.start()
+    try:
+        bag = place.bag(access=access)
+        place.fresh()
+        outs = place.create(bag)
+    finally:
+        started.join()
+    assert place.read(outs) == bag
 
 
 def test_an_interrupted_removal_goes_on(place: Place) -> None:

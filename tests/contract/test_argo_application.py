@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +19,14 @@ from fleet.providers.argo_application import ArgoApplicationProvider
 from fleet.providers.argo_project import ArgoProjectProvider
 from fleet.providers.base import Bag
 from fleet.providers.session import Refused
+from tests.charts import publish_waiting
 from tests.contract.direct import SOON_S, Direct, soon
 
 pytestmark = pytest.mark.argocd
 
 PROVIDER = ArgoApplicationProvider()
 PROJECTS = ArgoProjectProvider()
+RUNNING = {"phase": "Running", "operation": {"sync": {}}, "startedAt": "2026-01-01T00:00:00Z"}
 
 
 def _inputs(direct: Direct, outs: Bag) -> Bag:
@@ -40,11 +44,13 @@ def _deployed(direct: Direct, bag: Bag) -> dict[str, Any] | None:
 def _healthy(direct: Direct, bag: Bag) -> bool:
     live = direct.argo.application(bag["manifest"]["metadata"]["name"], "default") or {}
     status = live.get("status") or {}
-    # What is still being synchronised when it is deleted may be deployed once more.
-    done = (status.get("operationState") or {}).get("phase") == "Succeeded"
-    return (
-        done and (status.get("sync") or {}).get("status") == "Synced" and _deployed(direct, bag) is not None
-    )
+    return (status.get("sync") or {}).get("status") == "Synced" and _deployed(direct, bag) is not None
+
+
+def _operation(direct: Direct, bag: Bag) -> dict[str, Any]:
+    """Return what Argo CD says of the sync that runs, or that ran last."""
+    live = direct.argo.application(bag["manifest"]["metadata"]["name"], "default") or {}
+    return dict((live.get("status") or {}).get("operationState") or {})
 
 
 def test_an_application_is_deployed_upgraded_and_taken_away(direct: Direct) -> None:
@@ -66,10 +72,103 @@ def test_an_application_is_deployed_upgraded_and_taken_away(direct: Direct) -> N
     assert read.inputs == changed
     assert (read.outs or {})["revision"] == updated.outs["revision"]
 
-    soon(lambda: _healthy(direct, changed))
     PROVIDER.delete(created.id, updated.outs)
     assert _deployed(direct, bag) is None
     assert direct.argo.application(bag["manifest"]["metadata"]["name"], "default") is None
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 1.0])
+def test_a_deletion_during_the_sync_leaves_nothing(direct: Direct, pause_s: float) -> None:
+    """Whenever it comes: before the sync, in its middle, or before Argo CD has seen what it has just made."""
+    bags = [direct.application(f"app{number}") for number in range(4)]
+    created = [PROVIDER.create(copy.deepcopy(bag)) for bag in bags]
+    time.sleep(pause_s)
+
+    with ThreadPoolExecutor(len(bags)) as pool:
+        for deletion in [pool.submit(PROVIDER.delete, each.id, each.outs or {}) for each in created]:
+            deletion.result()
+
+    assert not [each for each in (_deployed(direct, bag) for bag in bags) if each]
+    assert not [bag for bag in bags if direct.site.kubernetes.get(Ref.of(bag["manifest"]))]
+
+
+def test_a_sync_that_lasts_is_ended_before_the_deletion(direct: Direct, tmp_path: Path) -> None:
+    """Argo CD would go on with it for ever, and not begin to delete."""
+    publish_waiting(direct.site.argocd, tmp_path)
+    bag = direct.application()
+    bag["manifest"]["spec"]["source"] = {**bag["manifest"]["spec"]["source"], "chart": "waiting", "helm": {}}
+    created = PROVIDER.create(copy.deepcopy(bag))
+    soon(lambda: "hook" in _operation(direct, bag).get("message", ""))
+    began = time.monotonic()
+
+    PROVIDER.delete(created.id, created.outs or {})
+
+    assert time.monotonic() - began < SOON_S / 2
+    assert direct.site.kubernetes.get(Ref.of(bag["manifest"])) is None
+    with Kubernetes.connect(str(direct.site.tenant.kubeconfig)) as tenant:
+        name = bag["manifest"]["metadata"]["name"]
+        assert tenant.get(Ref("v1", "Pod", name, "hook")) is None
+        assert tenant.get(Ref("v1", "ConfigMap", name, "rest")) is None
+
+
+def test_a_sync_that_is_tried_again_is_ended_before_the_deletion(direct: Direct) -> None:
+    """Argo CD would try it until the last retry, an hour later."""
+    bag = direct.application()
+    # Its namespace is not there.
+    retry = {"limit": 5, "backoff": {"duration": "1h"}}
+    bag["manifest"]["spec"]["syncPolicy"] = {"automated": {"prune": True}, "retry": retry}
+    created = PROVIDER.create(copy.deepcopy(bag))
+    soon(lambda: _operation(direct, bag).get("retryCount"))
+    began = time.monotonic()
+
+    PROVIDER.delete(created.id, created.outs or {})
+
+    assert time.monotonic() - began < SOON_S / 2
+    assert direct.site.kubernetes.get(Ref.of(bag["manifest"])) is None
+
+
+def test_a_sync_that_does_not_end_holds_nothing_up_for_long(
+    direct: Direct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deletion is asked for all the same: Argo CD ends the one before it begins the other."""
+    monkeypatch.setattr(argo_application, "STOP_TIMEOUT_S", 0.5)
+    bag = direct.application()
+    bag["manifest"]["spec"].pop("syncPolicy")
+    created = PROVIDER.create(copy.deepcopy(bag))
+    ref = Ref.of(bag["manifest"])
+    processes = direct.site.argocd.processes
+    processes.stop(["argocd-application-controller"])
+    try:
+        direct.edit(ref, {"operation": {"sync": {}}, "status": {"operationState": RUNNING}})
+        direct.fresh(delete_budget_s=0.5)
+        PROVIDER.delete(created.id, created.outs or {})
+
+        live = direct.site.kubernetes.get(ref)
+        assert live is not None
+        assert live["metadata"]["deletionTimestamp"]
+        assert live["status"]["operationState"]["phase"] == "Terminating"
+    finally:
+        direct.site.argocd.start()
+    soon(lambda: direct.site.kubernetes.get(ref) is None)
+
+
+@pytest.mark.parametrize("direct", ["kubernetes"], indirect=True)
+def test_a_sync_that_has_not_begun_never_does(direct: Direct) -> None:
+    """By the Kubernetes API it is taken back, also where another one has ended before."""
+    bag = direct.application()
+    bag["manifest"]["spec"].pop("syncPolicy")
+    PROVIDER.create(copy.deepcopy(bag))
+    ref = Ref.of(bag["manifest"])
+    processes = direct.site.argocd.processes
+    processes.stop(["argocd-application-controller"])
+    try:
+        for state in (None, {**RUNNING, "phase": "Succeeded"}):
+            asked = {"operation": {"sync": {}}, "status": {"operationState": state}}
+            live = direct.edit(ref, asked)
+            assert "operation" in (direct.argo.stop_sync(live) or {})
+            assert "operation" not in (direct.argo.stop_sync(live) or {"operation": "gone"})
+    finally:
+        direct.site.argocd.start()
 
 
 def test_a_forced_deletion_leaves_the_objects_and_names_them(

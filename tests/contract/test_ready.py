@@ -197,6 +197,18 @@ def test_the_platforms_word_is_not_enough(platform: Platform) -> None:
     PROVIDER.create({key: value for key, value in bag.items() if key not in ("sources", "waitFor")})
 
 
+def test_a_gate_that_waits_for_nothing_stands_open(platform: Platform, faulty: Proxy) -> None:
+    """Nobody is asked and nobody is missed, whatever the tenants are like."""
+    bag = {**_bag(platform, "acme"), "waitFor": "nothing"}
+
+    created = PROVIDER.create(bag)
+    seen = PROVIDER.read(created.id, created.outs or {})
+
+    assert seen.outs is not None
+    assert seen.outs["notReady"] == {}
+    assert faulty.requests == []
+
+
 def test_what_was_synced_and_healthy_before_the_change_does_not_open_the_gate(platform: Platform) -> None:
     """Argo CD still shows the state of the version before; the gate opens once it has compared the wanted one."""
     before = {**SOURCE, "targetRevision": "v1.2.2"}

@@ -41,6 +41,15 @@ class Day:
         with Kubernetes.connect(str(self.sandbox.control_plane.tenant(cluster).kubeconfig)) as client:
             yield client
 
+    @contextmanager
+    def without_cluster(self, name: str) -> Iterator[None]:
+        """Take the API server of a tenant away; its objects stay."""
+        self.sandbox.control_plane.tenant(name).stop()
+        try:
+            yield
+        finally:
+            self.sandbox.add_cluster(name)
+
     def applications(self) -> dict[str, Manifest]:
         """Return Argo CD's applications by name."""
         return {each["metadata"]["name"]: each for each in self.host.list(ARGO, "Application", NAMESPACE)}

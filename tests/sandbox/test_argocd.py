@@ -22,6 +22,7 @@ from fleet.sandbox.argocd import TOOLS, ArgoCD, SandboxError, cluster_secret
 from fleet.sandbox.cluster import ControlPlane
 from fleet.sandbox.processes import Processes, wait_until
 from fleet.sandbox.sandbox import Sandbox
+from tests.charts import publish_waiting
 
 pytestmark = [pytest.mark.argocd, pytest.mark.contract]
 
@@ -237,19 +238,7 @@ def test_a_sync_that_is_asked_for(place: Place, client: ArgoCDApi) -> None:
 
 def test_a_running_sync_is_stopped(place: Place, client: ArgoCDApi, tmp_path: Path) -> None:
     """The account may do so, for the deletion of a tenant needs it; a second one meanwhile is refused."""
-    chart = tmp_path / "waiting"
-    (chart / "templates").mkdir(parents=True)
-    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: waiting\nversion: 1.0.0\n")
-    # A pod that never finishes, before everything else: a sync that waits for ever.
-    (chart / "templates" / "hook.yaml").write_text(
-        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: hook\n"
-        "  annotations: {argocd.argoproj.io/hook: PreSync, sandbox.fleet/pod: never}\n"
-        "spec:\n  restartPolicy: Never\n  containers: [{name: hook, image: hook}]\n"
-    )
-    (chart / "templates" / "rest.yaml").write_text(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: rest}\n"
-    )
-    place.argocd.publish(chart, "1.0.0")
+    publish_waiting(place.argocd, tmp_path)
     manifest = application(place.argocd, "waiting", "waiting")
     del manifest["spec"]["syncPolicy"]["automated"]
     client.create_application(manifest)

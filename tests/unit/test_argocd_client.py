@@ -501,7 +501,7 @@ def test_an_authority_that_is_none_is_refused(data: str) -> None:
 
 def test_nothing_is_left_unchecked_unless_said() -> None:
     """`insecure` is a word of its own."""
-    from fleet.clients.argocd import _context
+    from fleet.clients.argocd_http import _context
 
     assert _context(SERVER, "", insecure=False).verify_mode == ssl.CERT_REQUIRED
     assert _context(SERVER, "", insecure=True).verify_mode == ssl.CERT_NONE

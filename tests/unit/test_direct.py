@@ -18,9 +18,9 @@ from fleet.clients.values import parse_values
 from fleet.definition.fleet import ControlPlaneCluster, Fleet
 from fleet.definition.model import Credential, RepoServer
 from fleet.desired.agent import render_kustomization
-from fleet.desired.argo_application import without_empty
 from fleet.desired.objects import Desired, Reference
 from fleet.desired.plan import asks_platform, plan
+from fleet.desired.prepared import without_empty
 from fleet.desired.writer import to_yaml, write
 from fleet.errors import format_report
 from fleet.names import Kind

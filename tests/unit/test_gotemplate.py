@@ -13,9 +13,9 @@ from fleet.desired.gotemplate import (
     check_text,
     function_names,
     render_text,
-    render_tree,
     scan,
 )
+from fleet.desired.prepared import render_tree
 
 
 def failure(text: str, values: Mapping[str, Any] | None = None) -> GoTemplateError:

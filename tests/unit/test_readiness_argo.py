@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fleet.readiness.argo import (
     ArgoState,
+    has_settled,
     is_automated,
     judge_argo,
     live_version,
@@ -446,3 +447,34 @@ def test_nothing_but_a_look_at_the_wanted_source_is_live(word: str, rest: Any) -
     }
 
     assert judged(found).reasons
+
+
+def test_what_a_sync_has_just_made_is_seen_before_the_application_has_settled() -> None:
+    """While one runs or is asked for it has not; after its end Argo CD has to have seen all that it made."""
+    made = {"group": "", "kind": "ConfigMap", "namespace": "redis", "name": "a", "status": "Synced"}
+    ended = operation("Succeeded", finishedAt=ago(5))
+    ended["syncResult"]["resources"] = [made]
+    cases: list[tuple[dict[str, Any], bool, str]] = [
+        ({}, True, "nothing was ever synchronised"),
+        ({"operation": {"sync": {}}, "status": LIVE}, False, "a sync has been asked for"),
+        ({"status": status(operationState=ended, reconciledAt=ago(4))}, True, "it has looked since"),
+        ({"status": status(operationState=ended, reconciledAt=ago(5))}, False, "it may have looked before"),
+        ({"status": status(operationState=ended, reconciledAt=None)}, False, "it has not looked"),
+        (
+            {"status": status(operationState=ended, reconciledAt=ago(5), resources=[made])},
+            True,
+            "it shows what was made",
+        ),
+        (
+            {
+                "status": status(
+                    operationState=ended, reconciledAt=ago(5), resources=[{**made, "status": "OutOfSync"}]
+                )
+            },
+            False,
+            "it shows that it is missing, or not what was made",
+        ),
+    ]
+
+    for application, settled, reason in cases:
+        assert has_settled(application) is settled, reason

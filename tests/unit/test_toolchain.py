@@ -394,6 +394,15 @@ def test_a_missing_checkout_is_named(machine):
         machine.toolchain().ensure(["one"])
 
 
+def test_what_is_on_request_is_built_only_by_name(machine):
+    """Who asks for all tools does not wait for one that only the benchmarks need."""
+    machine.tools["two"] = replace(machine.tools["two"], on_request=True)
+
+    assert list(machine.toolchain().ensure()) == ["one"]
+    assert machine.builds() == ["example.org/one"]
+    assert list(machine.toolchain().ensure(["two"])) == ["two"]
+
+
 def test_an_unknown_tool_is_named(machine):
     """The message lists those that exist."""
     with pytest.raises(ToolchainError, match="`three` is not a tool\nhelp: the tools are one, two"):

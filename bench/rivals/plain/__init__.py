@@ -1,0 +1,1 @@
+"""A plain dynamic-provider program, as one would write it first."""

@@ -1,0 +1,69 @@
+"""What a command is given: a definition from a folder or a stack, read and planned.
+
+Each command names a definition in the same way. Imports nothing that reaches a live system: a check of a definition
+begins at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from fleet import names
+from fleet.definition.fleet import Fleet, Loaded
+from fleet.definition.load import load
+from fleet.definition.source import parse_value
+from fleet.definition.stack import stack_config
+from fleet.desired.objects import Plan
+from fleet.desired.plan import plan
+from fleet.errors import errors_of, ordered
+from fleet.options import pairs_of
+from fleet.output import print_problems
+
+PROJECT = Path("Pulumi.yaml")
+STACKS = Path("stacks")
+
+
+def source_of(
+    folder: Path | None, stack: str | None, assignments: list[str] | None
+) -> tuple[Path, dict[str, Any]]:
+    """Return the definition folder and the values for its Jinja2 files, as the stack's config gives them."""
+    config = config_of(stack)
+    values = dict(config.get(f"{names.CONFIG_NAMESPACE}:values") or {}) | pairs_of(assignments, "--set")
+    if folder is None and not stack:
+        raise typer.BadParameter("name a definition folder, or a stack with `--stack`", param_hint="FOLDER")
+    configured = config.get(f"{names.CONFIG_NAMESPACE}:definition") or STACKS / str(stack)
+    return folder or Path(configured), values
+
+
+def config_of(stack: str | None) -> dict[str, Any]:
+    """Return a stack's config as its file holds it, encrypted values included; nothing without a stack."""
+    return stack_config(STACKS, stack) if stack else {}
+
+
+def mark_of(stack: str) -> str:
+    """Return the ownership mark of a stack of the project in this folder."""
+    project = parse_value(PROJECT.read_text(encoding="utf-8")) if PROJECT.is_file() else {}
+    return names.owner_mark(str(project.get("name")), stack)
+
+
+def plan_of(
+    folder: Path, values: dict[str, Any], values_schema: Path | None = None, *, digests: bool = True
+) -> tuple[Loaded, Plan]:
+    """Return what a folder defines and its plan, with all problems of both."""
+    loaded = load(folder, values, values_schema=values_schema)
+    return loaded, plan(loaded.fleet, digests=digests) if loaded.fleet else Plan((), ())
+
+
+def sound_plan(folder: Path, values: dict[str, Any], *, quiet: bool = False) -> tuple[Fleet, Plan]:
+    """Return a fleet and its plan; with errors the report goes to stderr and the command ends with 1."""
+    loaded, planned = plan_of(folder, values)
+    problems = ordered([*loaded.problems, *planned.problems])
+    if loaded.fleet is None or errors_of(problems):
+        print_problems(problems)
+        raise typer.Exit(1)
+    if not quiet:
+        print_problems(problems)
+    return loaded.fleet, planned
