@@ -31,6 +31,9 @@ class Commands(CommandsOnDemand):
     on_demand: ClassVar[Mapping[str, OnDemand]] = {
         "status": OnDemand("fleet.status_cli", "status"),
         "rollout": OnDemand("fleet.rollout_cli", "app", "Rollouts: who gets which version in which wave."),
+        "sync": OnDemand("fleet.sync_cli", "sync"),
+        "audit": OnDemand("fleet.audit_cli", "audit"),
+        "report": OnDemand("fleet.report_cli", "report"),
         "sandbox": OnDemand(
             "fleet.sandbox.sandbox_cli", "app", "A control plane of real parts on this machine."
         ),

@@ -69,6 +69,12 @@ TENANT_CLUSTER_PREFIX: Final = "tenant-"
 # In the environment of the program, for one run: where rollouts stop instead, as `ROLLOUT=WAVE,...`.
 STOPS_VARIABLE: Final = "FLEET_ROLLOUT_STOPS"
 
+# In SARIF files: what code scanning keeps an alert by; another id closes every alert and opens it anew.
+RULE_LATE: Final = "late-version"
+RULE_UNKNOWN: Final = "unknown-version"
+RULE_AGENT: Final = "late-agent"
+RULE_HOST: Final = "host-namespace"
+
 MAX_NAME_LENGTH: Final = 63
 # Argo CD names a Helm release after its Application, and Helm takes no longer name.
 MAX_ARGO_APPLICATION_LENGTH: Final = 53

@@ -39,7 +39,7 @@ Selector = Annotated[
 ]
 Tenants = Annotated[list[str] | None, typer.Option("--tenant", help="Only this tenant; repeatable.")]
 Applications = Annotated[
-    list[str] | None, typer.Option("--application", help="Only this application; repeatable.")
+    list[str] | None, typer.Option("--application", "--app", help="Only this application; repeatable.")
 ]
 Outdated = Annotated[
     list[str] | None,

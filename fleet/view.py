@@ -18,10 +18,12 @@ from typing import Any
 import typer
 
 from fleet import names
+from fleet.clients.argo import Argo
 from fleet.clients.kubernetes import Kubernetes
 from fleet.connections import resolve
 from fleet.definition.fleet import Fleet
 from fleet.definition.model import Delivery
+from fleet.desired.argocd import connection
 from fleet.desired.objects import Plan
 from fleet.desired.plan import asks_platform, plan
 from fleet.desired.shards import part_of, part_of_fleet
@@ -30,9 +32,9 @@ from fleet.given import config_of, mark_of, shard_of, sound_plan, source_of
 from fleet.options import WaitFor
 from fleet.refused import Refused
 from fleet.report.agents import AkuityServer
-from fleet.report.direct_delivery import fetch_direct_status
+from fleet.report.direct_delivery import fetch_direct_status, owned_labels
 from fleet.report.platform_delivery import fetch_platform_status
-from fleet.report.reach import Reach
+from fleet.report.reach import Reach, bag_of
 from fleet.report.rows import Choice, FleetStatus
 
 
@@ -56,6 +58,26 @@ class View:
     def owner(self) -> str | None:
         """Return the mark of the one stack that the view is of, None where there is no one."""
         return self.owners[0] if len(self.owners) == 1 else None
+
+    def argo(self, connector: str) -> Argo:
+        """Return the Argo CD that a connector leads to.
+
+        Raises:
+            Refused: the definition has no such connector, or a credential of it does not resolve.
+        """
+        known = self.definition.connectors.get(connector)
+        if known is None:
+            raise Refused(
+                f"the definition has no connector `{connector}`, so that its Argo CD cannot be reached",
+                "declare the connector with its credentials",
+            )
+        return self.reach.argo(bag_of(connection(known), self.folder))
+
+    @property
+    def labels(self) -> dict[str, str] | None:
+        """Return the labels of the fleet's Applications in Argo CD, None where the platform makes them."""
+        direct = self.definition.spec.delivery is Delivery.DIRECT
+        return owned_labels(self.definition, self.owner) if direct else None
 
     def fetch(self, stale_after_s: float) -> FleetStatus:
         """Return the status of the fleet as it is.

@@ -26,12 +26,14 @@ from fleet.clients.argo_objects import (
     CONTROLLER_FINALIZERS,
     MANAGED_BY,
     PROJECT,
+    REFRESH_ANNOTATION,
     RUNNING,
     SECRET_TYPE_LABEL,
     TERMINATING,
     as_nulls,
     cluster_of_secret,
     config_text,
+    is_busy,
     is_one_of,
     phase_of,
     remove_paths,
@@ -52,6 +54,11 @@ _SYNC_MANAGER: Final = "fleet-sync"
 _UNNAMED: Final = "unable to check existing cluster details"
 # Argo CD's words, over REST, about an application that is sent to a cluster it does not know (yet).
 UNKNOWN_CLUSTER: Final = "there are no clusters with this name"
+
+# Argo CD's words where a sync is asked for while another one runs.
+BUSY: Final = "another operation is already in progress"
+# An object that its controller writes all the time is read and written anew this often.
+_ATTEMPTS: Final = 5
 
 _Manifests = list[Manifest]
 _Labels = Mapping[str, str]
@@ -109,8 +116,19 @@ class Argo(ABC):
         """
 
     @abstractmethod
-    def sync_application(self, live: Manifest) -> None:
-        """Begin the sync of an application that Argo CD would begin by itself, had the last one not failed."""
+    def refresh_application(self, live: Manifest, *, hard: bool = False, timeout_s: float = 60.0) -> None:
+        """Have an application compared anew; with `hard`, rendered anew as well.
+
+        It is done once the application no longer bears `REFRESH_ANNOTATION`. By the REST API that is when this returns.
+        """
+
+    @abstractmethod
+    def sync_application(self, live: Manifest, *, infos: Mapping[str, str] | None = None) -> None:
+        """Begin a sync as Argo CD would by itself, had the last one not failed; `infos` are kept with the operation.
+
+        Raises:
+            RemoteError: also where one runs already (`BUSY` in its words): it is never begun over.
+        """
 
     @abstractmethod
     def stop_sync(self, live: Manifest) -> Manifest | None:
@@ -245,14 +263,56 @@ class KubernetesArgo(Argo):
         self._kubernetes.delete(ref, uid=uid)
         return True
 
-    def sync_application(self, live: Manifest) -> None:
-        """Ask for the sync as any client without Argo CD's API does, by the field `operation`."""
+    def refresh_application(self, live: Manifest, *, hard: bool = False, timeout_s: float = 60.0) -> None:
+        """Ask for the comparison by the annotation that Argo CD's controller looks for."""
+        annotations = {REFRESH_ANNOTATION: "hard" if hard else "normal"}
+        change = {"metadata": {"uid": live["metadata"]["uid"], "annotations": annotations}}
+        self._kubernetes.patch(
+            self._ref(APPLICATION, live["metadata"]["name"]), change, manager=_SYNC_MANAGER
+        )
+
+    def sync_application(self, live: Manifest, *, infos: Mapping[str, str] | None = None) -> None:
+        """Ask for the sync as any client without Argo CD's API does, by the field `operation`.
+
+        Only of the very object that was looked at: between look and write somebody else's may have begun.
+        """
         metadata, policy = live["metadata"], live["spec"].get("syncPolicy") or {}
+        ref = self._ref(APPLICATION, metadata["name"])
         sync = {"prune": _prunes(policy), "syncOptions": policy.get("syncOptions") or []}
-        operation = {"initiatedBy": {"username": names.FIELD_MANAGER}, "sync": sync}
+        operation: Manifest = {"initiatedBy": {"username": names.FIELD_MANAGER}, "sync": sync}
         operation |= {"retry": policy["retry"]} if policy.get("retry") else {}
-        change = {"metadata": {"uid": metadata["uid"]}, "operation": operation}
-        self._kubernetes.patch(self._ref(APPLICATION, metadata["name"]), change, manager=_SYNC_MANAGER)
+        operation |= {"info": _infos(infos)} if infos else {}
+        seen: Manifest | None = live
+        for attempt in range(1, _ATTEMPTS + 1):
+            if seen is None or seen["metadata"]["uid"] != metadata["uid"]:
+                raise self._refusal(ref, codes.NOT_FOUND, "it is gone", RemoteError.OBJECT_NOT_FOUND)
+            if is_busy(seen):
+                raise self._refusal(ref, codes.CONFLICT, BUSY)
+            same = {key: seen["metadata"].get(key) for key in ("uid", "resourceVersion")}
+            change = {
+                "metadata": {key: value for key, value in same.items() if value},
+                "operation": operation,
+            }
+            try:
+                self._kubernetes.patch(ref, change, manager=_SYNC_MANAGER)
+            except RemoteError as error:
+                if error.status != codes.CONFLICT or attempt == _ATTEMPTS:
+                    raise
+            else:
+                return
+            seen = self._kubernetes.get(ref)
+
+    def _refusal(self, ref: Ref, status: int, detail: str, reason: str = "") -> RemoteError:
+        system = self._kubernetes.server
+        return RemoteError(
+            verb="sync",
+            kind=ref.kind,
+            name=ref.name,
+            system=system,
+            status=status,
+            reason=reason,
+            detail=detail,
+        )
 
     def stop_sync(self, live: Manifest) -> Manifest | None:
         """Ask for the end as Argo CD's API server does; what has not begun is taken back."""
@@ -430,11 +490,26 @@ class RestArgo(Argo):
             if error.status != codes.BAD_REQUEST:
                 raise
 
-    def sync_application(self, live: Manifest) -> None:
+    def refresh_application(self, live: Manifest, *, hard: bool = False, timeout_s: float = 60.0) -> None:
+        """Ask for the comparison; the answer comes when it is done."""
+        name, project = live["metadata"]["name"], str(live["spec"].get("project") or "default")
+        if self._api.refresh(name, project, hard=hard, timeout_s=timeout_s) is None:
+            raise RemoteError(
+                verb="refresh",
+                kind=APPLICATION,
+                name=name,
+                system=self.server,
+                status=codes.NOT_FOUND,
+                reason=RemoteError.OBJECT_NOT_FOUND,
+                detail="it is gone",
+            )
+
+    def sync_application(self, live: Manifest, *, infos: Mapping[str, str] | None = None) -> None:
         """Ask for the sync; retries and options are those of the application's spec."""
         spec = live["spec"]
         prune = _prunes(spec.get("syncPolicy") or {})
-        self._api.sync(live["metadata"]["name"], str(spec.get("project") or "default"), prune=prune)
+        project = str(spec.get("project") or "default")
+        self._api.sync(live["metadata"]["name"], project, prune=prune, infos=infos)
 
     def stop_sync(self, live: Manifest) -> Manifest | None:
         """Ask for the end; Argo CD refuses as long as the sync has not begun."""
@@ -543,6 +618,10 @@ class RestArgo(Argo):
 
     def _named(self, kind: str, shown: Manifest) -> Manifest:
         return {**shown, "apiVersion": API_VERSION, "kind": kind}
+
+
+def _infos(infos: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"name": key, "value": value} for key, value in infos.items()]
 
 
 def _prunes(policy: Mapping[str, Any]) -> bool:

@@ -28,11 +28,19 @@ CONTROLLER_FINALIZERS: Final = tuple(
 # The phases of a sync that has begun and has not ended.
 RUNNING: Final = "Running"
 TERMINATING: Final = "Terminating"
+OPEN_PHASES: Final = (RUNNING, TERMINATING)
+# What asks Argo CD to compare an application anew; it takes the annotation away when it has.
+REFRESH_ANNOTATION: Final = "argocd.argoproj.io/refresh"
 # Where Argo CD reads one of several fields, and one that nobody declared would win over ours.
 ALTERNATIVES: Final[tuple[tuple[tuple[str, ...], frozenset[str]], ...]] = (
     (("spec",), frozenset(("source", "sources", "sourceHydrator"))),
     (("spec", "destination"), frozenset(("name", "server"))),
 )
+
+
+def is_busy(application: Mapping[str, Any]) -> bool:
+    """Return whether an operation runs on an application, or is about to."""
+    return bool(application.get("operation")) or phase_of(application) in OPEN_PHASES
 
 
 def phase_of(application: Mapping[str, Any]) -> str:

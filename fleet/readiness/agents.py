@@ -17,6 +17,8 @@ class AgentState:
     seen_at: datetime | None = None
     waiting: str = ""
     failed: str = ""
+    target: str = ""
+    """The version that Akuity means it to have."""
 
 
 def judge_agent(cluster: Cluster | None) -> AgentState:
@@ -33,6 +35,7 @@ def judge_agent(cluster: Cluster | None) -> AgentState:
         waiting = f"{said.health.value}{f': {said.message}' if said.message else ''}"
     return AgentState(
         version=said.version,
+        target=cluster.target_version,
         health=said.health.value,
         seen_at=said.seen_at,
         waiting="" if failure else waiting,

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from fleet.clients.argo_objects import OPEN_PHASES
+
 UNKNOWN: Final = "Unknown"
 SYNCED: Final = "Synced"
 OUT_OF_SYNC: Final = "OutOfSync"
@@ -30,7 +32,6 @@ DEGRADED_GRACE_S: Final = 60.0
 WRITERS: Final = ("fleet", "argocd-server")
 SHOWN_OBJECTS: Final = 3
 
-_OPEN: Final = ("Running", "Terminating")
 _FAILED: Final = ("Failed", "Error")
 _DIGEST_LENGTH: Final = 16
 
@@ -39,14 +40,18 @@ _DIGEST_LENGTH: Final = 16
 class ArgoState:
     """What Argo CD says of an application; live where both `waiting` and `failed` are empty.
 
-    `sync` and `health` are its own words. `live` is the version that is deployed, `current` says whether that comes
-    from the wanted source. `final` says that Argo CD does not try again by itself. `rests_at` is when its last sync
+    `sync` and `health` are its own words. `live` is the version that is deployed, `deployed_at` since when, `current`
+    says whether it comes from the wanted source. `rendered` is the version that Argo CD has been told, `namespace` the
+    one that it deploys to. `final` says that Argo CD does not try again by itself. `rests_at` is when its last sync
     ended or its health changed, whichever was later.
     """
 
     sync: str = UNKNOWN
     health: str = UNKNOWN
     live: str = ""
+    deployed_at: datetime | None = None
+    rendered: str = ""
+    namespace: str = ""
     current: bool = False
     reconciled_at: datetime | None = None
     rests_at: datetime | None = None
@@ -91,10 +96,14 @@ def judge_argo(
     sync = _mapping(status.get("sync"))
     verdict = _judge(found, status, wanted_source, written_at, now, automated=automated)
     compared = _compared(sync)
+    told = spec if _sources(spec) else _mapping(sync.get("comparedTo"))
     return ArgoState(
         sync=_text(sync.get("status")) or UNKNOWN,
         health=_text(_mapping(status.get("health")).get("status")) or UNKNOWN,
         live=live_version(status),
+        deployed_at=live_since(status),
+        rendered=wanted_version(told),
+        namespace=_text(_mapping(told.get("destination")).get("namespace")),
         current=sync.get("status") == SYNCED
         and compared is not None
         and (wanted_source is None or compared == wanted_source),
@@ -133,7 +142,7 @@ def _judge(
     if stale and not (errors and _since(errors.values(), written_at)):
         return _Verdict(waiting=f"Argo CD has not looked since the last change{said}")
     phase = _text(operation.get("phase"))
-    if automated and application.get("operation") and phase not in _OPEN:
+    if automated and application.get("operation") and phase not in OPEN_PHASES:
         # Whatever the last one came to, the next one has been asked for.
         return _Verdict(waiting="its sync is about to begin")
     if automated and phase in _FAILED and _concerns(operation, sync, wanted or compared, written_at):
@@ -147,7 +156,7 @@ def _judge(
         return _Verdict(waiting="Argo CD has not reconciled it yet")
     if not automated:
         return _Verdict()
-    if phase in _OPEN:
+    if phase in OPEN_PHASES:
         return _Verdict(waiting=_progress_words(operation))
     if sync.get("status") != SYNCED:
         return _Verdict(waiting=_sync_words(sync, status))
@@ -237,6 +246,17 @@ def live_version(status: Any) -> str:
         return _revision(_mapping(operation.get("syncResult")))
     history = found.get("history")
     return _revision(_mapping(history[-1])) if isinstance(history, list) and history else ""
+
+
+def live_since(status: Any) -> datetime | None:
+    """Return since when the version that is deployed has been; None where Argo CD's history lacks it."""
+    found = _mapping(status)
+    live, since = live_version(found), None
+    for entry in reversed(_list(found.get("history"))):
+        if _revision(entry) != live:
+            break
+        since = moment(entry.get("deployedAt"))
+    return since
 
 
 def written_at(application: Any) -> datetime | None:

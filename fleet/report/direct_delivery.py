@@ -12,14 +12,23 @@ from typing import Any
 from fleet import names
 from fleet.clients.kubernetes import Manifest, RemoteError, labels_of
 from fleet.definition.fleet import Fleet
-from fleet.desired.objects import Credential, Plan, Reference, credential_source
+from fleet.desired.objects import Plan
 from fleet.names import Kind
 from fleet.readiness import source_digest
 from fleet.readiness.agents import AgentState, judge_agent
 from fleet.readiness.argo import ArgoState, judge_argo, wanted_version, written_at
 from fleet.readiness.tenants import Wanted, judge
-from fleet.report.reach import Reach
-from fleet.report.rows import SURPLUS, ApplicationRow, FleetStatus, TenantRow, is_stale
+from fleet.report.reach import Reach, bag_of
+from fleet.report.rows import (
+    SURPLUS,
+    ApplicationRow,
+    FleetStatus,
+    Place,
+    TenantRow,
+    is_stale,
+    namespace_of,
+    project_of,
+)
 
 _LOST = "Failed"
 
@@ -57,14 +66,14 @@ def fetch_direct_status(
         Refused: a credential does not resolve.
     """
     bags = {
-        kind: [_bag(each.properties, folder) for each in plan.objects if each.kind is kind] for kind in Kind
+        kind: [bag_of(each.properties, folder) for each in plan.objects if each.kind is kind] for kind in Kind
     }
     (ready,) = bags[Kind.FLEET_READY]
     found: dict[str, _Tenant] = {tenant: _Tenant() for tenant in definition.tenants}
     _add_instances(reach, ready, found, now)
     problems = _add_agents(reach, bags[Kind.AKUITY_AGENT], found)
     notes = _add_connections(reach, bags[Kind.CLUSTER_REGISTRATION], found)
-    labels = {names.OWNER_LABEL: owner} if owner else {names.FLEET_LABEL: definition.name}
+    labels = owned_labels(definition, owner)
     connections = {**(ready.get("argocd") or {})}
     for bag in bags[Kind.ARGO_APPLICATION]:
         connections.setdefault(bag["argocd"]["connector"], bag["argocd"])
@@ -75,11 +84,18 @@ def fetch_direct_status(
         for bag in bags[Kind.ARGO_APPLICATION]
     }
     live: dict[tuple[str, str], Manifest] = {}
+    places: dict[tuple[str, str], Place] = {
+        (servers[bag["argocd"]["connector"]], name): Place(bag["argocd"]["connector"], name)
+        for bag in bags[Kind.ARGO_APPLICATION]
+        for name in [bag["manifest"]["metadata"]["name"]]
+    }
     for connector, connection in sorted(connections.items()):
         for each in reach.argo(connection).applications(labels):
-            live[servers[connector], each["metadata"]["name"]] = each
+            key = (servers[connector], each["metadata"]["name"])
+            live[key] = each
+            places.setdefault(key, Place(connector, key[1]))
     for key in sorted({*planned, *live}):
-        tenant, row = _application_row(planned.get(key), live.get(key), key[1], now)
+        tenant, row = _application_row(planned.get(key), live.get(key), places[key], now)
         known = found.setdefault(tenant, _Tenant(wanted=False))
         known.applications.append(row)
     rows = [
@@ -96,6 +112,11 @@ def fetch_direct_status(
         for name, each in sorted(found.items())
     ]
     return FleetStatus(fleet=definition.name, at=now, tenants=tuple(rows), problems=problems, notes=notes)
+
+
+def owned_labels(definition: Fleet, owner: str | None) -> dict[str, str]:
+    """Return what this fleet's Applications in Argo CD are labelled with: the stack's mark, or the fleet's name."""
+    return {names.OWNER_LABEL: owner} if owner else {names.FLEET_LABEL: definition.name}
 
 
 def _add_instances(
@@ -161,24 +182,28 @@ def _add_connections(
 
 
 def _application_row(
-    planned: Mapping[str, Any] | None, live: Manifest | None, name: str, now: datetime
+    planned: Mapping[str, Any] | None, live: Manifest | None, place: Place, now: datetime
 ) -> tuple[str, ApplicationRow]:
     spec = planned["manifest"].get("spec") if planned else None
+    source = source_digest(spec) if spec else ""
     if live is None:
         state = ArgoState(waiting="Argo CD has no such application")
     else:
-        wanted = source_digest(spec) if spec else None
-        state = judge_argo(live, now=now, wanted_source=wanted, written_at=written_at(live))
+        state = judge_argo(live, now=now, wanted_source=source or None, written_at=written_at(live))
     labels = labels_of(live or {})
     reason = state.failed or state.waiting or ("" if planned else SURPLUS)
     row = ApplicationRow(
-        application=planned["application"] if planned else labels.get(names.APPLICATION_LABEL, name),
-        name=name,
+        application=planned["application"] if planned else labels.get(names.APPLICATION_LABEL, place.name),
+        name=place.name,
         target=planned["target"] if planned else "vCluster",
         version=wanted_version(spec),
         argo=state,
         reason=reason,
         wanted=planned is not None,
+        place=place,
+        source=source,
+        namespace=namespace_of(spec),
+        project=project_of(spec),
     )
     return (planned["tenant"] if planned else labels.get(names.TENANT_NAME_LABEL, "")), row
 
@@ -188,17 +213,3 @@ def _with_age(row: ApplicationRow, tenant: _Tenant, now: datetime, stale_after_s
     lost = inside and tenant.lost and row.argo.reconciled_at is not None
     stale = lost or is_stale(row.argo, now, stale_after_s, tenant.agent if inside else None)
     return row.as_stale() if stale else row
-
-
-def _bag(value: Any, folder: Path) -> Any:
-    """Return planned properties as a property bag: a credential is plain data that says where it comes from."""
-    if isinstance(value, Reference):
-        return _bag(value.credential, folder)
-    if isinstance(value, Credential):
-        plain = value.value.get_secret_value() if value.value is not None else ""
-        return credential_source(value, folder) or {"value": plain}
-    if isinstance(value, Mapping):
-        return {key: _bag(item, folder) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_bag(item, folder) for item in value]
-    return value

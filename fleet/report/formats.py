@@ -182,8 +182,8 @@ def _cells(line: _Line, status: FleetStatus) -> list[str]:
     return [
         name,
         f"{application.application}{host}",
-        _version(application.version),
-        _version(application.argo.live),
+        short_version(application.version),
+        short_version(application.argo.live),
         application.argo.sync,
         application.argo.health,
         f"{age}{ALARM}" if application.stale else age,
@@ -221,10 +221,8 @@ def _record(line: _Line) -> Sequence[str]:
 
 def _problem(line: _Line) -> str:
     """Return what is wrong of a line: what concerns the tenant, and its application on this line."""
-    others = {f"{each.application}: {each.reason}" for each in line.tenant.applications}
-    own = [problem for problem in line.tenant.problems if problem not in others]
     reason = line.application.reason if line.application else ""
-    return "; ".join([*own, *([reason] if reason else [])])
+    return "; ".join([*line.tenant.own_problems, *([reason] if reason else [])])
 
 
 def _is_failure(row: TenantRow, problem: str) -> bool:
@@ -233,7 +231,8 @@ def _is_failure(row: TenantRow, problem: str) -> bool:
     )
 
 
-def _version(text: str) -> str:
+def short_version(text: str) -> str:
+    """Return a version as tables show it: of a commit the beginning, `-` where there is none."""
     commit = len(text) == _COMMIT_LENGTH and all(letter in "0123456789abcdef" for letter in text)
     return (text[:_SHORT_COMMIT] if commit else text) or NOTHING
 

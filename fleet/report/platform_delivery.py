@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from fleet import names
 from fleet.clients.kubernetes import Kubernetes, labels_of
@@ -17,10 +17,22 @@ from fleet.readiness import source_digest
 from fleet.readiness.agents import AgentState
 from fleet.readiness.argo import is_automated, wanted_version
 from fleet.readiness.tenants import ApplicationState, TenantState, Wanted, judge
-from fleet.report.agents import AkuityServer, platform_agents
-from fleet.report.rows import SURPLUS, ApplicationRow, FleetStatus, TenantRow, is_stale
+from fleet.report.agents import CONNECTOR_ANNOTATION, AkuityServer, platform_agents
+from fleet.report.rows import (
+    SURPLUS,
+    ApplicationRow,
+    FleetStatus,
+    Place,
+    TenantRow,
+    is_stale,
+    namespace_of,
+    project_of,
+)
 
 Key = tuple[str, str]
+
+# What the platform calls an application in Argo CD is read, never computed: it need not be what one would expect.
+APPLICATION_ANNOTATION: Final = "loft.sh/argocd-registered-app-name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +101,9 @@ def fetch_platform_status(
                 reasons=state.reasons,
                 conditions=state.conditions,
                 agent=agent,
-                applications=_application_rows(state, known, now, stale_after_s, agent),
+                applications=_application_rows(
+                    state, known, wanted.sources, places_of(applications[key]), now, stale_after_s, agent
+                ),
             )
         )
     return FleetStatus(fleet=definition.name, at=now, tenants=tuple(rows), notes=notes)
@@ -127,9 +141,22 @@ def by_key(objects: Iterable[Mapping[str, Any]]) -> dict[Key, Mapping[str, Any]]
     return {(item["metadata"].get("namespace", ""), item["metadata"]["name"]): item for item in objects}
 
 
+def places_of(applications: Iterable[Mapping[str, Any]]) -> dict[str, Place]:
+    """Return where Argo CD has the platform's applications, by their own names; without those that it has not yet."""
+    found = {}
+    for application in applications:
+        annotations = application["metadata"].get("annotations") or {}
+        connector, name = annotations.get(CONNECTOR_ANNOTATION), annotations.get(APPLICATION_ANNOTATION)
+        if connector and name:
+            found[application["metadata"]["name"]] = Place(connector, name)
+    return found
+
+
 def _application_rows(
     state: TenantState,
     planned: Mapping[str, _Planned],
+    sources: Mapping[str, str],
+    places: Mapping[str, Place],
     now: datetime,
     stale_after_s: float,
     agent: AgentState | None,
@@ -151,6 +178,10 @@ def _application_rows(
                 reason=reason,
                 wanted=known is not None,
                 stale=is_stale(found.argo, now, stale_after_s, agent if inside else None),
+                place=places.get(name),
+                source=sources.get(name, ""),
+                namespace=namespace_of(known.spec if known else None),
+                project=project_of(known.spec if known else None),
             )
         )
     return tuple(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Self
 
 from fleet.clients.access import Access
@@ -10,6 +11,7 @@ from fleet.clients.akuity import Akuity, Cluster, Instance
 from fleet.clients.argo import Argo
 from fleet.clients.kubernetes import Kubernetes
 from fleet.connections import Resolve, connect_akuity, connect_argo, find_instance
+from fleet.desired.objects import Credential, Reference, credential_source
 
 
 class Reach:
@@ -63,3 +65,17 @@ class Reach:
         client = Kubernetes.connect(Access.of_kubeconfig(self._resolve(reference), connector).kubeconfig())
         self._opened.append(client)
         return client
+
+
+def bag_of(value: Any, folder: Path) -> Any:
+    """Return planned properties as a property bag: a credential is plain data that says where it comes from."""
+    if isinstance(value, Reference):
+        return bag_of(value.credential, folder)
+    if isinstance(value, Credential):
+        plain = value.value.get_secret_value() if value.value is not None else ""
+        return credential_source(value, folder) or {"value": plain}
+    if isinstance(value, Mapping):
+        return {key: bag_of(item, folder) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [bag_of(item, folder) for item in value]
+    return value

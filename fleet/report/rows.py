@@ -18,11 +18,21 @@ SURPLUS: Final = "not in the definition"
 STALE_AFTER_S: Final = 600.0
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where Argo CD has an application: the connector that leads there, and the Application's name."""
+
+    connector: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationRow:
     """One application of one tenant: `version` is wanted, `argo` is live. As wanted where `reason` is empty.
 
     `name` is that of the live object, `application` that of the definition. `stale` says that Argo CD's words are old.
+    `place` is None where the platform has not handed it over to Argo CD; `source` is the digest of the wanted source,
+    `namespace` where it is to be deployed, `project` the AppProject that it is to be in.
     """
 
     application: str
@@ -33,6 +43,10 @@ class ApplicationRow:
     reason: str
     wanted: bool = True
     stale: bool = False
+    place: Place | None = None
+    source: str = ""
+    namespace: str = ""
+    project: str = ""
 
     def as_stale(self) -> ApplicationRow:
         """Return the row with Argo CD's words marked as old."""
@@ -67,12 +81,17 @@ class TenantRow:
         return not any(self.problems)
 
     @property
+    def own_problems(self) -> tuple[str, ...]:
+        """Return what is not as wanted of the tenant itself and its agent."""
+        surplus = () if self.wanted else (SURPLUS,)
+        agent = self.agent and (self.agent.failed or self.agent.waiting)
+        return (*surplus, *self.reasons, *((f"agent: {agent}",) if agent else ()))
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """Return everything that is not as wanted, the tenant's own first."""
-        own = () if self.wanted else (SURPLUS,)
-        agent = self.agent and (self.agent.failed or self.agent.waiting)
         applications = (f"{each.application}: {each.reason}" for each in self.applications if each.reason)
-        return (*own, *self.reasons, *((f"agent: {agent}",) if agent else ()), *applications)
+        return (*self.own_problems, *applications)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +188,16 @@ def is_stale(state: ArgoState, at: datetime, stale_after_s: float, agent: AgentS
     lost = agent is not None and agent.health == "Unknown"
     looked = state.reconciled_at
     return looked is not None and (lost or (at - looked).total_seconds() > stale_after_s)
+
+
+def namespace_of(spec: Mapping[str, Any] | None) -> str:
+    """Return the namespace that a rendered spec deploys to, empty where it says none."""
+    return str(((spec or {}).get("destination") or {}).get("namespace") or "")
+
+
+def project_of(spec: Mapping[str, Any] | None) -> str:
+    """Return the AppProject that a rendered spec is for, empty where there is no spec."""
+    return str(spec.get("project") or "default") if spec else ""
 
 
 def tenant_json(row: TenantRow) -> dict[str, Any]:

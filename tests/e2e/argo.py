@@ -87,6 +87,14 @@ class Day:
         printed, _, code = said.rpartition("\nexit code ")
         return code if code != "1" else f"{code}: {printed}"
 
+    def ask(self, command: str, *options: str) -> tuple[Any, int]:
+        """Return what a command of `fleet` says about the stack, as data, and its exit code."""
+        words = f"fleet {command} --stack {self.project.stack} --format json {' '.join(options)} 2>said.log"
+        printed, _, code = self.project.run("bash", "-c", words, check=False).rpartition("\nexit code ")
+        log = (self.project.folder / "said.log").read_text(encoding="utf-8")
+        assert printed.startswith("{"), f"{printed}\n{log}"
+        return json.loads(printed), int(code)
+
     def until(self, true: Callable[[], bool], what: str) -> None:
         """Return once something holds."""
         deadline = time.monotonic() + PATIENCE_S

@@ -267,6 +267,14 @@ def test_a_day_with_argo_cd_and_no_platform(day: Day) -> None:
         project.up()
         assert project.steps() == set()
 
+    # All of it is compared anew on demand, whichever way Argo CD is reached, and the audit has nothing to say.
+    synced, code = day.ask("sync", "--hard")
+    assert (code, {each["outcome"] for each in synced["applications"]}) == (0, {"synced"}), synced
+    assert len(synced["applications"]) == 5
+    audited, code = day.ask("audit")
+    assert code == 0, audited
+    assert all(each["since"] and each["rendered"] == each["wanted"] for each in audited["applications"])
+
     # A tenant that is removed leaves nothing of it anywhere.
     tenants = project.folder / EXAMPLE / "tenants"
     (tenants / "globex.yaml").unlink()

@@ -84,6 +84,11 @@ def test_a_day_with_argo_cd_behind_the_platform(day: Day) -> None:
         assert project.steps() == set()
         assert day.status()["ready"]
 
+    # All of it is compared anew on demand, through the connector's own Argo CD.
+    synced, code = day.ask("sync", "--hard")
+    assert (code, {each["outcome"] for each in synced["applications"]}) == (0, {"synced"}), synced
+    assert len(synced["applications"]) == 3
+
     # A file onboards a tenant; its removal leaves nothing of it.
     tenants = project.folder / EXAMPLES[kind] / "tenants"
     (tenants / "beta.yaml").write_text(BETA, encoding="utf-8")

@@ -11,6 +11,8 @@ from pathlib import Path
 from fleet.clients.kubernetes import Ref
 from tests.e2e.conftest import PLATFORM, Project
 
+# What Pulumi prints while it works, at whatever moment the machine is slow.
+BUSY = re.compile(r"^@ [a-z ]+\.\.\.+\n", re.MULTILINE)
 KINDS = {"argocdapplicationtemplate": "ArgoCDApplicationTemplate"}
 
 
@@ -37,7 +39,8 @@ def run(project: Project, command: str) -> str:
     """Return what a command prints; `kubectl patch` goes through our client, since kubectl need not be there."""
     words = shlex.split(command)
     if words[0] != "kubectl":
-        return project.run("bash", "-c", command, check=False).rpartition("\nexit code")[0]
+        printed = project.run("bash", "-c", command, check=False).rpartition("\nexit code")[0]
+        return BUSY.sub("", printed)
     kind, name, patch = words[2], words[3], words[-1]
     project.client.patch(Ref(PLATFORM, KINDS[kind], None, name), json.loads(patch))
     return f"{kind}.management.loft.sh/{name} patched\n"
