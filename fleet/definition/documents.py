@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from fleet.definition.base import Model
 from fleet.definition.model import (
     ConnectorDocument,
     ControlPlaneClusterDocument,
     FleetDocument,
-    Model,
     ProjectDocument,
     TemplateDocument,
     TenantClassDocument,

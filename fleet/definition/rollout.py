@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import Field, StrictBool, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
-from fleet.definition.model import DottedName, Duration, Metadata, Model, Name
+from fleet.definition.base import DottedName, Model, Name
+from fleet.definition.model import Duration, Metadata
 
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 

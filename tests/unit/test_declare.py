@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -17,7 +18,8 @@ from fleet.declare import Declared, Declaring, Task
 from fleet.desired.plan import plan
 from fleet.names import Kind
 from fleet.providers.resources import RESOURCES, Project
-from fleet.providers.wire import Secret, to_bag, to_struct
+from fleet.providers.wire import UNKNOWN, Secret, to_bag, to_struct
+from tests.unit import test_rollout as rollouts
 from tests.unit.fleets import direct_fleet, fleet
 
 # Where in the program a resource was made, and what the engine takes for the same as nothing.
@@ -31,9 +33,9 @@ class Answers(mocks.Mocks):
         """Return a resource as it was asked for."""
         return args.name, args.inputs
 
-    def call(self, args: mocks.MockCallArgs) -> dict[Any, Any]:
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
         """Return nothing."""
-        return {}
+        return {}, None
 
 
 class Monitor(mocks.MockMonitor):
@@ -48,7 +50,8 @@ class Monitor(mocks.MockMonitor):
         """Take a registration."""
         self.requests[request.type, request.name] = request
         result = self.result if request.custom else proto.Result.SUCCESS
-        return proto.RegisterResourceResponse(urn=f"urn:{request.name}", object=request.object, result=result)
+        urn = f"urn:{request.type}:{request.name}"
+        return proto.RegisterResourceResponse(urn=urn, object=request.object, result=result)
 
 
 @pytest.fixture
@@ -78,7 +81,12 @@ def run(monitor: Monitor, program: Callable[[], Coroutine[Any, Any, Any]], *, pr
         monitor.requests.pop(("pulumi:pulumi:Stack", "project-stack"), None)
 
 
-@pytest.mark.parametrize("of", [fleet(), direct_fleet()], ids=["platform", "direct"])
+ROLLING = rollouts.fleet(
+    [rollouts.tenant("alpha")], rollouts.rollout(waves=[{"name": "all", "windows": ["09:00-16:00"]}])
+)
+
+
+@pytest.mark.parametrize("of", [fleet(), direct_fleet(), ROLLING], ids=["platform", "direct", "waves"])
 def test_the_engine_gets_what_the_sdk_would_send(of, monitor) -> None:
     """For every kind that a fleet has: the same type, properties, dependencies and options."""
     planned = plan(of).objects
@@ -94,7 +102,7 @@ def test_the_engine_gets_what_the_sdk_would_send(of, monitor) -> None:
         for each in planned:
             after = [begun[key] for key in each.depends_on]
             begun[each.key] = declaring.begin(
-                RESOURCES[each.kind], each.name, lambda each=each: plain(each.properties), after
+                RESOURCES[each.kind], each.name, partial(plain, each.properties), after
             )
         await declaring.finish()
 
@@ -125,6 +133,28 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value if value is None or isinstance(value, str | int | float | bool) else "a credential"
+
+
+@pytest.mark.parametrize("protect", [True, False, None])
+def test_protection_is_given_as_the_definition_has_it(protect, monitor) -> None:
+    """False takes the engine's own flag away, and nothing leaves it: as the SDK does, one is not the other."""
+
+    async def by_the_sdk() -> None:
+        Project("theirs", {}, pulumi.ResourceOptions(protect=protect))
+
+    async def by_us() -> None:
+        declaring = Declaring()
+        declaring.begin(Project, "ours", dict, protect=protect)
+        await declaring.finish()
+
+    run(monitor, by_the_sdk)
+    run(monitor, by_us)
+
+    found = {
+        name: request.protect if request.HasField("protect") else None
+        for (_, name), request in monitor.requests.items()
+    }
+    assert found == {"theirs": protect, "ours": protect}
 
 
 def test_a_secret_is_marked_as_the_sdk_marks_it(monitor) -> None:
@@ -190,4 +220,4 @@ def test_the_gate_of_a_preview_knows_no_revision_before_there_is_one(monitor) ->
         return program.digest_of([task])
 
     assert len(run(monitor, digest)) == 64
-    assert run(monitor, digest, preview=True) == program.UNKNOWN
+    assert run(monitor, digest, preview=True) == UNKNOWN
