@@ -57,7 +57,7 @@ def fetch_direct_status(
         Refused: a credential does not resolve.
     """
     bags = {
-        kind: [_bag(each.properties, folder) for each in plan.objects if each.kind is kind] for kind in Kind
+        kind: [as_bag(each.properties, folder) for each in plan.objects if each.kind is kind] for kind in Kind
     }
     (ready,) = bags[Kind.FLEET_READY]
     found: dict[str, _Tenant] = {tenant: _Tenant() for tenant in definition.tenants}
@@ -190,15 +190,15 @@ def _with_age(row: ApplicationRow, tenant: _Tenant, now: datetime, stale_after_s
     return row.as_stale() if stale else row
 
 
-def _bag(value: Any, folder: Path) -> Any:
+def as_bag(value: Any, folder: Path) -> Any:
     """Return planned properties as a property bag: a credential is plain data that says where it comes from."""
     if isinstance(value, Reference):
-        return _bag(value.credential, folder)
+        return as_bag(value.credential, folder)
     if isinstance(value, Credential):
         plain = value.value.get_secret_value() if value.value is not None else ""
         return credential_source(value, folder) or {"value": plain}
     if isinstance(value, Mapping):
-        return {key: _bag(item, folder) for key, item in value.items()}
+        return {key: as_bag(item, folder) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_bag(item, folder) for item in value]
+        return [as_bag(item, folder) for item in value]
     return value
