@@ -1,14 +1,13 @@
 """The `fleet` command: what people and CI run beside `pulumi`.
 
 Thin: it reads arguments, calls the layers below and prints. Every failure ends as one message and an exit code: 0 fine,
-1 cannot (bad definition, unreachable system), 2 wrong usage or, for `status`, something differs.
+1 cannot (bad definition, unreachable system), 2 wrong usage or, where a command says so, something differs.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -21,7 +20,7 @@ from fleet.desired.objects import Plan
 from fleet.desired.shards import part_of
 from fleet.errors import DefinitionError, Problem, errors_of, format_summary, ordered
 from fleet.given import plan_of, shard_of, sound_plan, source_of
-from fleet.options import Assignments, Folder, Stack
+from fleet.options import Assignments, Folder, ReportFormat, Stack
 from fleet.output import print_failure, print_json, print_problems
 
 
@@ -34,6 +33,8 @@ class Commands(CommandsOnDemand):
         "sync": OnDemand("fleet.sync_cli", "sync"),
         "audit": OnDemand("fleet.audit_cli", "audit"),
         "report": OnDemand("fleet.report_cli", "report"),
+        "unlock": OnDemand("fleet.unlock_cli", "unlock"),
+        "orphans": OnDemand("fleet.orphans_cli", "orphans"),
         "sandbox": OnDemand(
             "fleet.sandbox.sandbox_cli", "app", "A control plane of real parts on this machine."
         ),
@@ -58,13 +59,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-
-
-class ReportFormat(StrEnum):
-    """How a report is printed."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 ValuesSchema = Annotated[

@@ -55,8 +55,13 @@ def shard_of(stack: str | None) -> Shard | None:
 
 def mark_of(stack: str) -> str:
     """Return the ownership mark of a stack of the project in this folder."""
+    return names.owner_mark(project_name(), stack)
+
+
+def project_name() -> str:
+    """Return the name of the project in this folder."""
     project = parse_value(PROJECT.read_text(encoding="utf-8")) if PROJECT.is_file() else {}
-    return names.owner_mark(str(project.get("name")), stack)
+    return str(project.get("name"))
 
 
 def plan_of(

@@ -9,6 +9,13 @@ from typing import Annotated
 import typer
 
 
+class ReportFormat(StrEnum):
+    """How a report is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class WaitFor(StrEnum):
     """Whose word counts: Argo CD's about applications, or only the platform's about tenants."""
 
@@ -25,6 +32,7 @@ Stack = Annotated[
         "--stack", "-s", help="Take folder and values from `stacks/Pulumi.<stack>.yaml`.", show_default=False
     ),
 ]
+NamedStack = Annotated[str, typer.Option("--stack", "-s", help="The stack.", show_default=False)]
 Assignments = Annotated[
     list[str] | None,
     typer.Option(

@@ -21,6 +21,7 @@ import stamina.instrumentation
 from httpx2 import codes
 
 from fleet.clients.failures import CONNECTION_REFUSED
+from fleet.clients.outage import Outage
 from fleet.clients.remote import Manifest, RemoteError
 
 _CONNECT_S: Final = 10.0
@@ -82,6 +83,7 @@ class ArgoCDHttp:
         self._token = token
         self._login = {"username": username, "password": password} if username and not token else None
         self._patience_s = patience_s
+        self._outage = Outage()
         self._lock = threading.Lock()
         self.server = str(http.base_url).rstrip("/")
 
@@ -153,16 +155,20 @@ class ArgoCDHttp:
     def _request(
         self, call: Call, params: _Params, body: Mapping[str, Any] | None, timeout_s: float | None
     ) -> Any:
-        few = 0
+        few = refused = 0
 
         def again(error: Exception) -> bool | float:
-            nonlocal few
+            nonlocal few, refused
             if not isinstance(error, RemoteError) or not error.transient:
                 return False
+            if error.reason == CONNECTION_REFUSED:
+                # Nothing was sent, so that any call can be repeated.
+                refused += 1
+                return self._outage.is_worth_waiting(refused)
             if not call.repeatable and error.status != codes.TOO_MANY_REQUESTS:
                 return False
-            # Waiting long is of use against a crowd, not where nobody listens or something is wrong inside.
-            if error.reason == CONNECTION_REFUSED or error.status == codes.INTERNAL_SERVER_ERROR:
+            # Waiting long is of use against a crowd, not where something is wrong inside.
+            if error.status == codes.INTERNAL_SERVER_ERROR:
                 few += 1
                 return few < _FEW_ATTEMPTS
             if error.retry_after_s is None:
@@ -221,6 +227,7 @@ class ArgoCDHttp:
             )
         except httpx2.TransportError as error:
             raise self._unreachable(call, error) from error
+        self._outage.answered()
         try:
             answer = response.json()
         except ValueError:

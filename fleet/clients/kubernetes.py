@@ -20,12 +20,12 @@ from lightkube.core.exceptions import ConfigError
 from fleet import names
 from fleet.clients.failures import CONNECTION_REFUSED, Server
 from fleet.clients.kubeconfig import open_client
+from fleet.clients.outage import Outage
 from fleet.clients.remote import Call, Manifest, Ref, RemoteError, labels_of, plural, without_managed_fields
 
 __all__ = ["Kubernetes", "Manifest", "Ref", "RemoteError", "labels_of", "plural", "without_managed_fields"]
 
 _PAGE: Final = 500
-_REFUSED_ATTEMPTS: Final = 3
 
 _Manifests = list[Manifest]
 
@@ -41,6 +41,7 @@ class Kubernetes:
         self._http = http
         self._at = server
         self._patience_s = patience_s
+        self._outage = Outage()
         self.context = server.context
         self.server = server.url
 
@@ -250,7 +251,7 @@ class Kubernetes:
                 return False
             if error.reason == CONNECTION_REFUSED:
                 refused += 1
-                return refused < _REFUSED_ATTEMPTS
+                return self._outage.is_worth_waiting(refused)
             if not call.repeatable and error.status != codes.TOO_MANY_REQUESTS:
                 return False
             if error.retry_after_s is None:
@@ -278,6 +279,7 @@ class Kubernetes:
         except (ConfigError, OSError, ValueError, KeyError) as error:
             help_ = f"check the user of context `{self.context}`"
             raise self._at.error(call, f"no credentials: {error}", help_) from error
+        self._outage.answered()
         answer = _json(response)
         if response.is_success:
             return answer

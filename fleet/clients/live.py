@@ -85,6 +85,11 @@ class Live:
         self._recent: dict[_Place, _Listing] = {}
         self._missing: dict[Ref, None] = {}
 
+    @property
+    def server(self) -> str:
+        """Return the address of the system."""
+        return self._source.server
+
     def read(
         self,
         ref: Ref,

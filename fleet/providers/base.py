@@ -144,13 +144,18 @@ class ObjectProvider(FleetProvider):
         # Another one's that appears in between is not forced: its fields conflict.
         live = _settled(current, home, ref) if exists else None
         written = self.write(current, bag, live, force=live is not None and self.admit(bag, live))
+        current.removals.forget(bag["owner"], home.live.server, ref)
         identifier = names.object_id(home.name, ref.api_version, ref.kind, ref.namespace, ref.name)
         return CreateResult(identifier, self.outs(bag, written))
 
     def read(self, id_: str, props: Bag) -> ReadResult:
         """Return the live state of the declared fields as outputs and inputs, so that drift is a property diff."""
-        bag = declared(props)
-        live = self.home(session(), bag).read(self.ref(bag), self.narrowed(bag))
+        current, bag = session(), declared(props)
+        ref, home = self.ref(bag), self.home(current, bag)
+        # What a run that was killed has deleted is still in the state, and missing on purpose.
+        mark = bag.get("mark") or bag.get("owner") or ""
+        expected = current.removals.knows(mark, home.live.server, ref)
+        live = home.read(ref, self.narrowed(bag), guarded=not expected)
         if live is None:
             return ReadResult("", {})
         return self.found(id_, bag, live)
@@ -177,6 +182,7 @@ class ObjectProvider(FleetProvider):
         if live is not None and mark not in (None, bag["owner"], before.get("mark")):
             raise foreign(live)
         written = self.write(current, bag, live, force=live is not None, before=before)
+        current.removals.forget(bag["owner"], self.home(current, bag).live.server, self.ref(bag))
         return UpdateResult(self.outs(bag, written))
 
     def delete(self, _id: str, props: Bag) -> None:
@@ -187,6 +193,11 @@ class ObjectProvider(FleetProvider):
         if live is None:
             home.live.drop(ref)
             return
+        self.end(current, bag, live)
+
+    def end(self, current: Session, bag: Bag, live: Manifest) -> None:
+        """Delete this very object, as it was looked at, if it is ours."""
+        ref, home = self.ref(bag), self.home(current, bag)
         mark, ours = labels_of(live).get(names.OWNER_LABEL), bag.get("mark", bag.get("owner"))
         if mark != ours:
             raise Refused(
@@ -196,6 +207,7 @@ class ObjectProvider(FleetProvider):
             )
         self.before_delete(current, bag, live)
         self.remove(current, bag, live)
+        current.removals.note(str(ours), home.live.server, ref)
         home.live.drop(ref)
         self.after_delete(current, bag, live)
 

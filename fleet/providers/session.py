@@ -8,6 +8,7 @@ Akuity organization and tenant that a property bag names: by its bag, with the c
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from fleet.clients.kubernetes import Kubernetes, RemoteError
 from fleet.clients.live import DEFAULT_MAX_MISSING, Live, Source
 from fleet.connections import connect_akuity, connect_argo, find_instance, resolve
 from fleet.providers.recall import Recall
+from fleet.providers.removals import Removals, default_folder
 from fleet.refused import Refused
 
 # For all tenants that one run deletes together: longer waits are the business of what the tenants depend on.
@@ -89,11 +91,20 @@ class Session:
     """
 
     def __init__(
-        self, kubernetes: Kubernetes | None, settings: Settings, *, delete_budget_s: float = DELETE_BUDGET_S
+        self,
+        kubernetes: Kubernetes | None,
+        settings: Settings,
+        *,
+        delete_budget_s: float = DELETE_BUDGET_S,
+        removals: Removals | None = None,
     ) -> None:
-        """Take the control plane cluster's client, which is made when first needed where there is none yet."""
+        """Take the control plane cluster's client, which is made when first needed where there is none yet.
+
+        `removals` is where it is noted what this stack has deleted, by default nowhere.
+        """
         self.settings = settings
         self.recall = Recall()
+        self.removals = removals or Removals()
         self._kubernetes = kubernetes
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._delete_budget_s = delete_budget_s
@@ -270,7 +281,8 @@ def session() -> Session:
     with _CONNECTION.lock:
         if _CONNECTION.session is None:
             settings = _CONNECTION.settings
-            _CONNECTION.session = Session(None, settings)
+            removals = Removals(default_folder(os.environ))
+            _CONNECTION.session = Session(None, settings, removals=removals)
         return _CONNECTION.session
 
 

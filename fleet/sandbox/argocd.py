@@ -299,9 +299,7 @@ class ArgoCD:
     def _configure(self, manifests: Path) -> None:
         """Install Argo CD's kinds, its namespace and its settings."""
         with self._kubernetes() as api:
-            for path in sorted(manifests.glob("*-crd.yaml")):
-                kind = f"{path.name.removesuffix('-crd.yaml')}s.argoproj.io"
-                api.request("PATCH", f"{CRDS_PATH}/{kind}", path.read_bytes(), patch="apply", force="true")
+            apply_kinds(api, manifests)
             for target, manifest in self._settings():
                 api.request("PATCH", target, manifest, patch="apply", force="true")
             self._make_secret(api)
@@ -572,6 +570,13 @@ def _answers(connection: http.client.HTTPConnection, path: str = "/healthz") -> 
     return False
 
 
+def apply_kinds(api: Api, manifests: Path) -> None:
+    """Apply Argo CD's kinds, whose manifests lie beside its binary; they are served a moment later."""
+    for path in sorted(manifests.glob("*-crd.yaml")):
+        kind = f"{path.name.removesuffix('-crd.yaml')}s.argoproj.io"
+        api.request("PATCH", f"{CRDS_PATH}/{kind}", path.read_bytes(), patch="apply", force="true")
+
+
 def _served(api: Api, namespace: str) -> bool:
     try:
         for kind in ("applications", "applicationsets", "appprojects"):
@@ -581,4 +586,4 @@ def _served(api: Api, namespace: str) -> bool:
     return True
 
 
-__all__ = ["Account", "ArgoCD", "SandboxError", "cluster_secret"]
+__all__ = ["Account", "ArgoCD", "SandboxError", "apply_kinds", "cluster_secret"]

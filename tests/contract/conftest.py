@@ -91,8 +91,12 @@ class Platform:
         """Begin another run: a session with an empty cache."""
         budget = settings.pop("delete_budget_s", 2.0)
         kubernetes = settings.pop("kubernetes", self.kubernetes)
+        removals = settings.pop("removals", None)
         begun = Session(
-            kubernetes, Settings(**{"release_timeout_s": 1.0, **settings}), delete_budget_s=budget
+            kubernetes,
+            Settings(**{"release_timeout_s": 1.0, **settings}),
+            delete_budget_s=budget,
+            removals=removals,
         )
         sessions.use(begun)
         return begun

@@ -12,7 +12,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPSConnection
@@ -43,12 +43,16 @@ class Fault:
 
 @dataclass
 class Proxy:
-    """A running proxy: its address, the faults that are left, and the requests that it saw."""
+    """A running proxy: its address, the faults that are left, and the requests that it saw.
+
+    `weather` gives the fault of any other request, or none.
+    """
 
     url: str
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    weather: Callable[[], Fault | None] | None = None
 
     def fail(self, method: str, path: str, **how: Any) -> None:
         """Add a fault for requests whose method is equal and whose path matches the expression."""
@@ -66,7 +70,7 @@ class Proxy:
                 if fault.times and fault.method == method and re.search(fault.path, path):
                     fault.times -= 1
                     return fault
-        return None
+            return None if self.weather is None else self.weather()
 
     def kubeconfig(self, folder: Path) -> str:
         """Return the path of a kubeconfig for the proxy."""
@@ -109,16 +113,18 @@ def proxy(endpoint: Endpoint) -> Iterator[Proxy]:
                     self.refuse(fault)
                     return
             headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP_HEADERS}
+            headers["Authorization"] = f"Bearer {endpoint.token}"
             upstream: HTTPConnection = HTTPSConnection(parts.hostname or "", parts.port, context=context)
-            upstream.request(
-                self.command,
-                self.path,
-                body or None,
-                {**headers, "Authorization": f"Bearer {endpoint.token}"},
-            )
-            answer = upstream.getresponse()
-            content = answer.read()
-            upstream.close()
+            try:
+                upstream.request(self.command, self.path, body or None, headers)
+                answer = upstream.getresponse()
+                content = answer.read()
+            except OSError:
+                # The server is down: so is this connection.
+                self.close_connection = True
+                return
+            finally:
+                upstream.close()
             with suppress(OSError):  # a client that timed out is no longer there
                 self.send_response(answer.status)
                 for key, value in answer.getheaders():

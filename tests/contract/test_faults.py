@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fleet.clients.kubernetes import Kubernetes, RemoteError, plural
+from fleet.clients.kubernetes import Kubernetes, Ref, RemoteError, plural
 from fleet.providers.application import ApplicationProvider
 from fleet.providers.base import Bag
 from fleet.sandbox.cluster import ControlPlane
+from fleet.sandbox.processes import wait_until
 from tests.contract.bags import CASES, Case, prepare
 from tests.contract.conftest import Platform
 from tests.contract.faults import Proxy
@@ -170,3 +174,27 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> Kubernetes:
     client = session().kubernetes
     monkeypatch.setattr(client, "_patience_s", 0.5)
     return client
+
+
+def test_a_server_that_is_restarted_is_waited_for(tmp_path: Path) -> None:
+    """It refuses connections for seconds: a client that it has answered before goes on, a new one gives up soon."""
+    with ControlPlane(tmp_path / "plane") as plane, Kubernetes.connect(str(plane.kubeconfig)) as client:
+        namespace = Ref("v1", "Namespace", None, "default")
+        assert client.get(namespace) is not None
+        server = plane.processes.find("kube-apiserver")
+        assert server is not None
+        server.signal(signal.SIGKILL)
+        assert wait_until(lambda: not server.running, 5.0)
+
+        with Kubernetes.connect(str(plane.kubeconfig)) as stranger:
+            began = time.monotonic()
+            with pytest.raises(RemoteError, match="connection refused"):
+                stranger.get(namespace)
+            assert time.monotonic() - began < 5.0
+
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(client.get, namespace)
+            time.sleep(3.0)
+            assert not asked.done()
+            plane.start()
+            assert asked.result(60.0) is not None

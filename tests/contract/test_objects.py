@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from fleet.clients.kubernetes import Ref
 from fleet.clients.live import TooManyMissingError
 from fleet.providers.base import Bag
 from fleet.providers.projection import differences
+from fleet.providers.removals import Removals
 from fleet.providers.session import Refused
 from tests.contract.bags import CASES, OWNER_LABEL, Case, prepare, template
 from tests.contract.conftest import OWNER, Platform
@@ -308,6 +310,40 @@ def test_the_guard_stops_a_run_that_misses_too_much(platform: Platform) -> None:
     assert [read.id for read in gone] == ["", "", ""]
     with pytest.raises(TooManyMissingError, match=r"4 objects of this stack do not exist"):
         case.provider.read("id", {**bags[3], "mark": OWNER})
+
+
+def test_what_this_stack_has_deleted_itself_is_not_missed(platform: Platform, tmp_path: Path) -> None:
+    """A run that was killed reported it to no state; what somebody else has deleted counts as ever."""
+    case = CASES["ApplicationTemplate"]
+    bags = [template(platform, f"deleted-{number}") for number in range(4)]
+    platform.fresh(removals=Removals(tmp_path))
+    created = [case.provider.create(copy.deepcopy(bag)) for bag in bags]
+    for each in created[:3]:
+        case.provider.delete(each.id, each.outs or {})
+    platform.kubernetes.delete(case.ref(bags[3]))
+
+    platform.fresh(max_missing=0, removals=Removals(tmp_path))
+    gone = [case.provider.read(each.id, each.outs or {}) for each in created[:3]]
+
+    assert [read.id for read in gone] == ["", "", ""]
+    with pytest.raises(TooManyMissingError, match=r"1 object of this stack does not exist"):
+        case.provider.read(created[3].id, created[3].outs or {})
+
+
+def test_what_was_made_again_is_missed_again(platform: Platform, tmp_path: Path) -> None:
+    """A note about an earlier object says nothing about the present one."""
+    case = CASES["ApplicationTemplate"]
+    bag = template(platform, "again")
+    platform.fresh(removals=Removals(tmp_path))
+    first = case.provider.create(copy.deepcopy(bag))
+    case.provider.delete(first.id, first.outs or {})
+    second = case.provider.create(copy.deepcopy(bag))
+    platform.kubernetes.delete(case.ref(bag))
+
+    platform.fresh(max_missing=0, removals=Removals(tmp_path))
+
+    with pytest.raises(TooManyMissingError):
+        case.provider.read(second.id, second.outs or {})
 
 
 def test_an_object_outside_of_the_list_is_found_by_its_own_get(platform: Platform) -> None:
