@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -27,6 +28,8 @@ from fleet.providers.resources import FleetResource
 
 # The engine works on several times the number of cores at once; more than it takes only wait there.
 OUTSTANDING: Final = 64
+# Pulumi's word for a program that has said itself why it ends, or need not: the engine adds nothing to it.
+EXIT_EXPLAINED: Final = 32
 
 # Without any, the engine takes every property to depend on every resource that this one comes after.
 _NO_PROPERTY_DEPENDENCIES: Final = {PROVIDER_KEY: proto.RegisterResourceRequest.PropertyDependencies()}
@@ -83,14 +86,15 @@ class Declaring:
 
         Raises:
             RunError: the engine refused a resource, or has stopped because another one failed.
+            SystemExit: the engine has ended the run.
         """
         everything = asyncio.gather(*self._tasks)
-        # A run that fails or is interrupted ends with this signal; without a handler, with a traceback.
+        # The engine ends the program of a run that failed, or was interrupted, by this signal, and has said why.
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, everything.cancel)
         try:
             await everything
         except asyncio.CancelledError:
-            raise pulumi.RunError("the run was interrupted") from None
+            sys.exit(EXIT_EXPLAINED)
         finally:
             everything.cancel()
 

@@ -21,8 +21,6 @@ from fleet.refused import Refused
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "PULUMI_SKIP_CHECKPOINTS": "true",
     "PULUMI_SKIP_UPDATE_CHECK": "true",
-    # Resources are compared side by side, and not one after the other.
-    "PULUMI_PARALLEL_DIFF": "true",
     # State is one JSON file of several kB a resource, nearly all of it repeated words.
     "PULUMI_DIY_BACKEND_GZIP": "true",
 }

@@ -19,7 +19,7 @@ import pulumi
 
 from fleet import names
 from fleet.clients.kubernetes import Kubernetes, RemoteError
-from fleet.declare import Declaring, Task
+from fleet.declare import EXIT_EXPLAINED, Declaring, Task
 from fleet.definition.credentials import credentials_of
 from fleet.definition.fleet import Entry, Fleet
 from fleet.definition.load import load
@@ -44,9 +44,6 @@ from fleet.providers.wire import UNKNOWN, Secret
 from fleet.refused import Refused
 from fleet.report.required import layer_requirements, requirements, unmet
 
-# Pulumi's word for a program that has said itself why it ends: the engine adds nothing to it.
-_EXIT_EXPLAINED: Final = 32
-
 # What gates wait for: each says in its output `revision` when it was written.
 WRITTEN: Final = frozenset({Kind.TENANT, Kind.ARGO_APPLICATION})
 GATES: Final = frozenset({Kind.ROLLOUT_WAVE, Kind.FLEET_READY})
@@ -60,10 +57,10 @@ def run() -> None:
         # Pulumi puts `error: ` before it: the summary goes first, the problems below.
         details = "\n\n".join(map(format_problem, error.problems))
         pulumi.log.error(f"{format_summary(error.problems)}\n\n{details}")
-        sys.exit(_EXIT_EXPLAINED)
+        sys.exit(EXIT_EXPLAINED)
     except (RemoteError, Refused, pulumi.RunError) as error:
         pulumi.log.error(str(error))
-        sys.exit(_EXIT_EXPLAINED)
+        sys.exit(EXIT_EXPLAINED)
 
 
 def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
