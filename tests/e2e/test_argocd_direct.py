@@ -82,6 +82,11 @@ def connect(day: Day, way: str) -> None:
     if way == "rest":
         project.edit(f"{EXAMPLE}/connector.yaml.j2", "  kubernetes: {}\n", "")
     if way == "akuity":
+        # The platform's own delivery has its agent in the control plane, and takes it away in its own time.
+        agent = Ref(
+            "rbac.authorization.k8s.io/v1", "ClusterRole", None, "akuity-argocd-application-controller"
+        )
+        day.until(lambda: day.host.get(agent) is None, "no agent is left of what ran before")
         host = day.sandbox.control_plane.kubeconfig
         (example / "kubeconfigs").mkdir(exist_ok=True)
         (example / "kubeconfigs/control-plane.kubeconfig").write_bytes(host.read_bytes())

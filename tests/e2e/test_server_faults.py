@@ -113,9 +113,9 @@ def test_up_completes_on_a_server_that_fails_in_every_way(
     print(f"{TENANTS} tenants: {ended.seconds:.1f} s{ratio}, {len(bad.requests)} requests")
     assert ended.code == 0, ended.said[-4000:]
     assert "error" not in ended.said
-    # A registration and three applications each, and two projects; in the state the stack and the gate as well.
+    # A registration and three applications each, and two projects; in the state the stack, guard and gate as well.
     assert len(live_of(project.client, MARK, "direct")) == 4 * TENANTS + 2
-    assert f"{4 * TENANTS + 4} unchanged" in project.run("pulumi", "preview", "--non-interactive")
+    assert f"{4 * TENANTS + 5} unchanged" in project.run("pulumi", "preview", "--non-interactive")
 
 
 def behind(project: Project, kubeconfig: str) -> Project:

@@ -199,7 +199,8 @@ def test_a_fleet_as_shards(golden: Check, project: Project) -> None:
         expected[home] = expected.get(home, 0) + gone
     assert deletes == expected
     done = [line for line in progress if " updated (" in line or " deleted (" in line]
-    assert "ApplicationTemplate web updated" in "".join(done[:3]), "beside guard and gate of its layer"
+    (web,) = [place for place, line in enumerate(done) if "ApplicationTemplate web updated" in line]
+    assert {line.split()[0] for line in done[: web + 1]} == {"prod-platform"}, "its layer comes first"
     assert "ApplicationTemplate old deleted" in done[-1]
     rest = tuple(name for name in TENANTS if name != "t12")
     assert marks(client) == homes(SHARDS, rest)
