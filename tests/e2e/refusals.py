@@ -25,12 +25,14 @@ def refusal(project: Project, *command: str, of: str = "Stack", alike: Iterable[
     assert found, printed
     diagnostics = re.split(r"\n(?:Resources|Outputs|Duration|Policies)\b", diagnostics)[0]
     said = {
-        part.partition(":\n")[0]: part.partition(":\n")[2]
+        part.partition(":\n")[0]: part.partition(":\n")[2].rstrip()
         for part in re.split(r"^  (?=pulumi)", diagnostics, flags=re.MULTILINE)[1:]
     }
     for name in alike:
         said = {resource: text.replace(name, "NAME") for resource, text in said.items()}
-    (text,) = {text for resource, text in said.items() if of in resource}
+    texts = {text for resource, text in said.items() if of in resource}
+    assert len(texts) == 1, texts
+    (text,) = texts
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
     # Whether the engine says a failure of the preview once or twice depends on which of its parts is faster.
     text = text.replace(str(project.folder), "PROJECT").replace("Preview failed: ", "")

@@ -137,15 +137,15 @@ def test_a_half_written_state_is_not_an_empty_one(project: Project, client: Kube
     project.up()
     live = live_of(client, "fleet.orphaned", "platform")
     backend = Path(project.environment["PULUMI_BACKEND_URL"].removeprefix("file://"))
-    state = backend / ".pulumi" / "stacks" / "fleet" / "orphaned.json"
-    whole = state.read_text(encoding="utf-8")
-    state.write_text(whole[: len(whole) // 2], encoding="utf-8")
+    state = backend / ".pulumi" / "stacks" / "fleet" / "orphaned.json.gz"
+    whole = state.read_bytes()
+    state.write_bytes(whole[: len(whole) // 2])
 
     assert "cannot be read" in refused(project)
     assert "exit code 0" not in project.run("pulumi", "up", "--yes", "--non-interactive", check=False)
     assert live_of(client, "fleet.orphaned", "platform") == live
 
-    shutil.copy(state.with_name("orphaned.json.bak"), state)
+    shutil.copy(state.with_name("orphaned.json.gz.bak"), state)
     code, found = orphans(project)
     assert code == 2
     assert len(found) == len(live)
