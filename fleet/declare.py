@@ -48,7 +48,7 @@ class Declared:
 
     def output(self, key: str) -> Any:
         """Return an output, None where there is none or nobody knows it yet."""
-        return wire.to_bag(self.outputs).get(key) if key in self.outputs.fields else None
+        return wire.to_value(self.outputs.fields[key]) if key in self.outputs.fields else None
 
 
 Task = asyncio.Task[Declared]

@@ -69,6 +69,30 @@ def ask(*arguments: str, what: str, cure: str, timeout_s: float = ANSWER_S) -> s
     return done.stdout
 
 
+def _begin(
+    *arguments: str, more: Mapping[str, str] | None = None, own_session: bool = False
+) -> subprocess.Popen[str]:
+    """Return a `pulumi` command that goes on, all that it prints in one stream; Ctrl-C reaches no session of its own.
+
+    Raises:
+        Refused: it did not start.
+    """
+    command = ["pulumi", *arguments, "--non-interactive"]
+    try:
+        return subprocess.Popen(  # noqa: S603 — as in `ask`
+            command,
+            env={**environment(), **(more or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=own_session,
+        )
+    except OSError as error:
+        raise Refused(f"`pulumi` did not start: {error.strerror}", "put it on PATH") from None
+
+
 class Runs:
     """The runs of `pulumi` that go on side by side, their output handed on line by line.
 
@@ -93,23 +117,10 @@ class Runs:
         Raises:
             Refused: it did not start.
         """
-        command = ["pulumi", *arguments, "--non-interactive", "--color", "never"]
         with self._lock:
             if self._interrupted:
                 return None
-            try:
-                going = subprocess.Popen(  # noqa: S603 — as in `ask`
-                    command,
-                    env=environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    encoding="utf-8",
-                    errors="replace",
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise Refused(f"`pulumi` did not start: {error.strerror}", "put it on PATH") from None
+            going = _begin(*arguments, "--color", "never", own_session=True)
             self._going.add(going)
         with going:
             for line in going.stdout or ():
@@ -149,18 +160,7 @@ def carry_out(
     Raises:
         Refused: it did not start.
     """
-    command = ["pulumi", *arguments, "--non-interactive"]
-    try:
-        process = subprocess.Popen(  # noqa: S603 — the user's own program, found on PATH as the user finds it
-            command,
-            env={**environment(), **(more or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    except OSError as error:
-        raise Refused(f"`pulumi` cannot be started: {error.strerror}", "put it on PATH") from None
+    process = _begin(*arguments, more=more)
     lines: list[str] = []
     interrupted = False
     with process:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 # In users' files: every document of ours begins with it.
@@ -103,6 +105,12 @@ class Kind(StrEnum):
     ROLLOUT_WINDOW = "RolloutWindow"
     ROLLOUT_WAVE = "RolloutWave"
     FLEET_READY = "FleetReady"
+
+
+def state_folder(environment: Mapping[str, str]) -> Path:
+    """Return the folder of the user's state that is ours; elsewhere, what sandboxes and notes exist is not found."""
+    state = environment.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "fleet"
 
 
 def cut(name: str, limit: int = MAX_NAME_LENGTH) -> str:

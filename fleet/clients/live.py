@@ -23,6 +23,11 @@ RECENT_S = 5.0
 RECENT_SHARE = 0.05
 
 
+def recent_age_s(took_s: float) -> float:
+    """Return how old a LIST that took so long may be before a write."""
+    return max(RECENT_S, took_s / RECENT_SHARE)
+
+
 class Source(Protocol):
     """A system that objects are read from. None from `get` is a definite absence, whatever fails raises."""
 
@@ -161,8 +166,7 @@ class Live:
         listing = self._listing(self._recent, api_version, kind, namespace)
         with listing.lock:
             began = self._now()
-            age = max(RECENT_S, listing.took_s / RECENT_SHARE)
-            if listing.objects is None or began - listing.listed_at > age:
+            if listing.objects is None or began - listing.listed_at > recent_age_s(listing.took_s):
                 listing.objects = self._list(api_version, kind, namespace, None)
                 listing.listed_at, listing.took_s = began, self._now() - began
             return listing.objects

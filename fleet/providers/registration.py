@@ -13,7 +13,7 @@ from fleet.clients.access import Access
 from fleet.clients.argo import Argo
 from fleet.clients.argo_objects import CLUSTER, config_text
 from fleet.clients.kubernetes import Manifest, Ref
-from fleet.clients.live import RECENT_S, RECENT_SHARE
+from fleet.clients.live import recent_age_s
 from fleet.providers.base import Bag
 from fleet.providers.direct import DirectProvider, at, await_served, whose
 from fleet.providers.projection import ABSENT, project
@@ -147,9 +147,7 @@ class Registered:
         """Return the clusters that bear this name or stand at this address."""
         with self._lock:
             began = time.monotonic()
-            if self._listed_at is None or began - self._listed_at > max(
-                RECENT_S, self._took_s / RECENT_SHARE
-            ):
+            if self._listed_at is None or began - self._listed_at > recent_age_s(self._took_s):
                 self._list()
                 self._listed_at, self._took_s = began, time.monotonic() - began
             return list({id(each): each for each in (*self._found[name], *self._found[server])}.values())

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from fleet import names
 from fleet.clients.kubernetes import Ref
 
 _KEPT_S: Final = 14 * 24 * 3600.0
@@ -25,8 +26,7 @@ _BACK: Final = "+"
 
 def default_folder(environment: Mapping[str, str]) -> Path:
     """Return where the notes lie: a folder of the user's state."""
-    state = environment.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "fleet" / "removed"
+    return names.state_folder(environment) / "removed"
 
 
 class Removals:

@@ -41,18 +41,16 @@ def to_struct(bag: Mapping[str, Any]) -> Struct:
         TypeError: something else is in it.
     """
     struct = Struct()
-    put(struct, bag)
-    return struct
-
-
-def put(struct: Struct, bag: Mapping[str, Any]) -> None:
-    """Set the fields of a struct to the values of a bag; what is None in a map does not exist, at any depth."""
     _fill(struct.fields, bag)
+    return struct
 
 
 def to_bag(struct: Struct) -> dict[str, Any]:
     """Return a struct as plain data, secrets in plain text; whole numbers are integers, as Kubernetes wants them."""
-    return _dict(struct)
+    found = {key: to_value(value) for key, value in struct.fields.items()}
+    return (
+        {key: value for key, value in found.items() if value is not None} if None in found.values() else found
+    )
 
 
 def changed(before: Struct, was: Mapping[str, Any], now: Mapping[str, Any]) -> Struct:
@@ -62,7 +60,7 @@ def changed(before: Struct, was: Mapping[str, Any], now: Mapping[str, Any]) -> S
     fields = struct.fields
     for key in [key for key in fields if now.get(key) is None]:
         del fields[key]
-    put(struct, {key: value for key, value in now.items() if key not in was or was[key] != value})
+    _fill(fields, {key: value for key, value in now.items() if key not in was or was[key] != value})
     return struct
 
 
@@ -72,6 +70,7 @@ def has_nulls(message: Message) -> bool:
 
 
 def _fill(fields: MutableMapping[str, Value], bag: Mapping[str, Any]) -> None:
+    """Set fields to the values of a bag; what is None in a map does not exist, at any depth."""
     for key, value in bag.items():
         if value is not None:
             _set(fields[key], value)
@@ -103,19 +102,13 @@ def _set(target: Value, value: Any) -> None:
         raise TypeError(f"{type(value).__name__} cannot be in a property bag")
 
 
-def _dict(struct: Struct) -> dict[str, Any]:
-    found = {key: _get(value) for key, value in struct.fields.items()}
-    return (
-        {key: value for key, value in found.items() if value is not None} if None in found.values() else found
-    )
-
-
-def _get(value: Value) -> Any:
+def to_value(value: Value) -> Any:
+    """Return one value as `to_bag` does."""
     kind = value.WhichOneof("kind")
     if kind == "string_value":
         return value.string_value
     if kind == "struct_value":
-        found = _dict(value.struct_value)
+        found = to_bag(value.struct_value)
         return found.get("value") if found.get(SIGNATURE) == SECRET else found
     if kind == "bool_value":
         return value.bool_value
@@ -123,5 +116,5 @@ def _get(value: Value) -> Any:
         number = value.number_value
         return int(number) if number.is_integer() else number
     if kind == "list_value":
-        return [_get(item) for item in value.list_value.values]
+        return [to_value(item) for item in value.list_value.values]
     return None

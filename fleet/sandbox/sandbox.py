@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fleet import engine
+from fleet import engine, names
 from fleet.names import DEFAULT_PLATFORM_NAMESPACE, DEFAULT_PROJECT_PREFIX, LOCAL_CLUSTER
 from fleet.sandbox import crds, toolchain
 from fleet.sandbox.akuity.process import NAME as AKUITY
@@ -109,8 +109,7 @@ def default_folder(environment: Mapping[str, str]) -> Path:
     """Return where the sandbox lives: `$FLEET_SANDBOX`, or a folder of the user's state."""
     if named := environment.get("FLEET_SANDBOX"):
         return Path(named).expanduser()
-    state = environment.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "fleet" / "sandbox"
+    return names.state_folder(environment) / "sandbox"
 
 
 def _silent(text: str) -> None:
