@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pulumi
@@ -15,7 +16,7 @@ from fleet.clients.kubernetes import Manifest, Ref, RemoteError
 from fleet.providers.base import Bag
 from fleet.providers.direct import DirectProvider, at, is_forced, whose
 from fleet.providers.session import Session, wait_until
-from fleet.readiness.argo import deletion_error, has_settled
+from fleet.readiness.argo import deletion_error, has_settled, moment
 from fleet.refused import Refused
 
 SHOWN = 20
@@ -27,6 +28,8 @@ STUCK_S = 20.0
 GONE_S = 30.0
 # How long to wait for the end of a sync before a deletion is asked for. A hook may need all of it to go.
 STOP_TIMEOUT_S = 30.0
+# How long Argo CD may need to look at a new application for the first time: with it the first sync begins.
+FIRST_LOOK_S = 15.0
 # How long Argo CD may need to notice what it has just made in a cluster.
 NOTICE_S = 5.0
 
@@ -102,7 +105,10 @@ class ArgoApplicationProvider(DirectProvider):
         )
 
     def before_delete(self, current: Session, bag: Bag, live: Manifest) -> None:
-        """End a sync that runs: what it made after Argo CD looked for what to delete would stay behind."""
+        """End a sync that runs: what it made after Argo CD looked for what to delete would stay behind.
+
+        Nor may the first one begin meanwhile.
+        """
         if is_forced(bag):
             return
         argo = self.argo(current, bag)
@@ -116,6 +122,10 @@ class ArgoApplicationProvider(DirectProvider):
                 return True
             if found.get("operation"):
                 return False
+            if not at(found, "status", "operationState"):
+                created = moment(at(found, "metadata", "creationTimestamp"))
+                is_old = created is None or datetime.now(UTC) - created >= timedelta(seconds=FIRST_LOOK_S)
+                return is_old or time.monotonic() >= current.deadline("first looks", FIRST_LOOK_S)
             ended_at = ended_at or time.monotonic()
             return time.monotonic() - ended_at >= NOTICE_S
 

@@ -187,7 +187,10 @@ def has_settled(application: Any) -> bool:
     finished, looked = moment(operation.get("finishedAt")), moment(status.get("reconciledAt"))
     if found.get("operation"):
         return False
-    if finished is None or (looked is not None and looked > finished):
+    if finished is None:
+        # Argo CD begins the first sync of an application when it looks at it for the first time.
+        return looked is not None or not is_automated(found.get("spec"))
+    if looked is not None and looked > finished:
         return True
     made = _list(_mapping(operation.get("syncResult")).get("resources"))
     seen = [each for each in _list(status.get("resources")) if each.get("status") == SYNCED]

@@ -153,9 +153,20 @@ def install(api: Api, manifests: list[Object]) -> None:
 
 
 def uninstall(api: Api) -> bool:
-    """Delete the agent's namespace with what is in it; return whether it is gone."""
+    """Delete what `install` has put into the cluster; return whether all of it is gone."""
+    for plural in ("clusterrolebindings", "clusterroles"):
+        path = f"/apis/rbac.authorization.k8s.io/v1/{plural}"
+        for each in api.request("GET", path)["items"]:
+            managers = {entry.get("manager") for entry in each["metadata"].get("managedFields") or ()}
+            if FIELD_MANAGER in managers:
+                _delete(api, f"{path}/{each['metadata']['name']}")
+    return _delete(api, f"/api/v1/namespaces/{AGENT_NAMESPACE}")
+
+
+def _delete(api: Api, path: str) -> bool:
+    """Delete an object; return whether it is gone."""
     try:
-        api.request("DELETE", f"/api/v1/namespaces/{AGENT_NAMESPACE}")
+        api.request("DELETE", path)
     except ApiError as error:
         # A conflict is a deletion that goes on.
         if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):

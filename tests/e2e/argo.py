@@ -21,6 +21,8 @@ from tests.e2e.conftest import Project, open_project
 ARGO = "argoproj.io/v1alpha1"
 NAMESPACE = "argocd"
 PATIENCE_S = 90.0
+# What every agent of Akuity has, outside of its namespace.
+AGENT_ROLE = Ref("rbac.authorization.k8s.io/v1", "ClusterRole", None, "akuity-argocd-application-controller")
 
 
 @dataclass(frozen=True)

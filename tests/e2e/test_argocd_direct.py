@@ -13,7 +13,17 @@ import pytest
 from fleet.clients.akuity import Akuity, ApiKey
 from fleet.clients.kubernetes import Kubernetes, Ref
 from fleet.sandbox.sandbox import Sandbox
-from tests.e2e.argo import ARGO, NAMESPACE, Day, config_map, deployment, is_good, open_day, revision_of
+from tests.e2e.argo import (
+    AGENT_ROLE,
+    ARGO,
+    NAMESPACE,
+    Day,
+    config_map,
+    deployment,
+    is_good,
+    open_day,
+    revision_of,
+)
 from tests.e2e.conftest import data_of
 from tests.e2e.transcripts import play
 
@@ -83,10 +93,7 @@ def connect(day: Day, way: str) -> None:
         project.edit(f"{EXAMPLE}/connector.yaml.j2", "  kubernetes: {}\n", "")
     if way == "akuity":
         # The platform's own delivery has its agent in the control plane, and takes it away in its own time.
-        agent = Ref(
-            "rbac.authorization.k8s.io/v1", "ClusterRole", None, "akuity-argocd-application-controller"
-        )
-        day.until(lambda: day.host.get(agent) is None, "no agent is left of what ran before")
+        day.until(lambda: day.host.get(AGENT_ROLE) is None, "no agent is left of what ran before")
         host = day.sandbox.control_plane.kubeconfig
         (example / "kubeconfigs").mkdir(exist_ok=True)
         (example / "kubeconfigs/control-plane.kubeconfig").write_bytes(host.read_bytes())

@@ -9,7 +9,7 @@ import pytest
 
 from fleet.clients.kubernetes import Kubernetes, Ref
 from fleet.sandbox.sandbox import Sandbox
-from tests.e2e.argo import ARGO, NAMESPACE, Day, config_map, deployment, is_good, open_day
+from tests.e2e.argo import AGENT_ROLE, ARGO, NAMESPACE, Day, config_map, deployment, is_good, open_day
 from tests.e2e.conftest import PLATFORM, data_of, live_objects
 from tests.e2e.transcripts import play
 
@@ -110,5 +110,6 @@ def test_a_day_with_argo_cd_behind_the_platform(day: Day) -> None:
     assert not day.sandbox.control_plane.tenant(ACME).folder.exists()
     gone = ("Namespace", "", "monitoring-acme")  # Argo CD keeps namespaces that it created
     day.until(lambda: live_objects(host) - before <= {gone}, "the control plane is as before")
+    day.until(lambda: host.get(AGENT_ROLE) is None, "no agent is left in the control plane")
     assert host.get(monitoring) is None
     assert host.get(Ref(PLATFORM, "VirtualClusterInstance", "p-ai-tenants", "acme")) is None

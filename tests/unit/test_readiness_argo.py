@@ -454,8 +454,11 @@ def test_what_a_sync_has_just_made_is_seen_before_the_application_has_settled() 
     made = {"group": "", "kind": "ConfigMap", "namespace": "redis", "name": "a", "status": "Synced"}
     ended = operation("Succeeded", finishedAt=ago(5))
     ended["syncResult"]["resources"] = [made]
+    automated = {"syncPolicy": {"automated": {"prune": True}}}
     cases: list[tuple[dict[str, Any], bool, str]] = [
-        ({}, True, "nothing was ever synchronised"),
+        ({}, True, "nothing is ever synchronised by itself"),
+        ({"spec": automated}, False, "the first sync begins with the first look"),
+        ({"spec": automated, "status": status(reconciledAt=ago(5))}, True, "it has looked and begun none"),
         ({"operation": {"sync": {}}, "status": LIVE}, False, "a sync has been asked for"),
         ({"status": status(operationState=ended, reconciledAt=ago(4))}, True, "it has looked since"),
         ({"status": status(operationState=ended, reconciledAt=ago(5))}, False, "it may have looked before"),
