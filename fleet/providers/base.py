@@ -11,7 +11,8 @@ and putting the field back means to take it over again. Nothing is ever forced o
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any, ClassVar, Final
 
 from pulumi.dynamic import (
@@ -26,6 +27,7 @@ from pulumi.dynamic import (
 
 from fleet import names
 from fleet.clients.kubernetes import Manifest, Ref, labels_of
+from fleet.providers import wire
 from fleet.providers.home import ClusterHome, Home
 from fleet.providers.projection import differences, project_manifest
 from fleet.providers.session import Refused, Session, Settings, configure, session, wait_until
@@ -35,8 +37,29 @@ Bag = dict[str, Any]
 _PROVIDER_KEY: Final = "__provider"
 
 
+def _as_carried(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a verb that takes bags as the engine carries them, and gives them back in the form in which they came."""
+
+    @wraps(verb)
+    def carried(self: FleetProvider, *given: Any) -> Any:
+        result = verb(self, *(wire.unpacked(each) if isinstance(each, Mapping) else each for each in given))
+        if wire.is_packed(given[-1]):
+            for name in ("outs", "inputs"):
+                if bag := getattr(result, name, None):
+                    setattr(result, name, wire.packed(bag, given[-1]))
+        return result
+
+    return carried
+
+
 class FleetProvider(ResourceProvider):
     """What all our providers share: configuration, `check` and a `diff` over declared keys. No network in either."""
+
+    def __init_subclass__(cls) -> None:
+        """Let every verb of a subclass see bags of plain data, whoever calls it."""
+        for verb in ("diff", "create", "read", "update", "delete"):
+            if verb in cls.__dict__:
+                setattr(cls, verb, _as_carried(cls.__dict__[verb]))
 
     # The pickle of a provider without attributes is a class reference: nothing in it is secret.
     serialize_as_secret_always = False
@@ -56,6 +79,7 @@ class FleetProvider(ResourceProvider):
         """Accept the inputs as they are, unknown values included."""
         return CheckResult(news, [])
 
+    @_as_carried
     def diff(self, _id: str, olds: Bag, news: Bag) -> DiffResult:
         """Compare what the last read or write left with what is wanted."""
         self.allow(olds, news)

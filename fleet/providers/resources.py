@@ -25,7 +25,7 @@ from fleet.providers.registration import ClusterRegistrationProvider
 from fleet.providers.rollout import RolloutWaveProvider, RolloutWindowProvider
 from fleet.providers.template import ApplicationTemplateProvider
 from fleet.providers.tenant import TenantProvider, without_nulls
-from fleet.providers.wire import Secret
+from fleet.providers.wire import Secret, packed
 
 Properties = Mapping[str, Any]
 Options = pulumi.ResourceOptions | None
@@ -38,7 +38,7 @@ class FleetResource(Resource):
 
     def __init__(self, name: str, properties: Properties, opts: Options = None) -> None:
         """Declare the resource by the SDK; `declare` does the same for a whole plan."""
-        super().__init__(self.provider(), name, self.inputs(properties), opts)
+        super().__init__(self.provider(), name, packed(self.inputs(properties)), opts)
 
     @classmethod
     def inputs(cls, properties: Properties) -> dict[str, Any]:

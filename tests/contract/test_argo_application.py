@@ -195,6 +195,8 @@ def test_a_deletion_that_argo_cd_cannot_end_is_refused_with_its_words(
     """The cluster does not answer: nobody waits for the end of the time, and the application is still there."""
     monkeypatch.setattr(argo_application, "STUCK_S", 0.5)
     bag = direct.application()
+    # Nor does a sync begin before nobody looks at it.
+    bag["manifest"]["spec"]["syncPolicy"] = {}
     created = PROVIDER.create(copy.deepcopy(bag))
     ref = Ref.of(bag["manifest"])
     words = {"type": "DeletionError", "message": "dial tcp: connection refused"}

@@ -10,6 +10,7 @@ import pytest
 
 from fleet.clients.akuity import Akuity
 from fleet.clients.kubernetes import Kubernetes, RemoteError
+from fleet.providers import ready
 from fleet.providers import session as sessions
 from fleet.providers.base import Bag
 from fleet.providers.ready import FleetReadyProvider, NotReadyError
@@ -119,21 +120,25 @@ def test_a_failure_ends_the_wait_with_argo_cds_words(platform: Platform) -> None
     fails.join()
 
 
-def test_of_two_long_failures_each_keeps_its_name_and_its_cause(platform: Platform) -> None:
+def test_of_two_long_failures_each_keeps_its_name_and_its_cause(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Argo CD's words are long, and the cause is at their end: the one must not swallow the name of the other."""
     out_of_sync = argo.live(sync={**argo.live()["sync"], "status": "OutOfSync"})
     refs = {app: argo.application(platform, "acme", app, out_of_sync) for app in ("redis", "web")}
-    reports = []
-    for app, ref in refs.items():
-        words = argo.failed(f"cannot render: {'x' * 1000}: no such {app}")
-        reports.append(threading.Timer(0.3, argo.report, (platform, ref, words)))
-        reports[-1].start()
     names_of = {argo.argo_name("acme", app): "acme" for app in refs}
+    look_at = ready.look_at
+
+    def before_both_fail(*given: Any) -> Any:
+        look = look_at(*given)
+        for app, ref in refs.items():
+            argo.report(platform, ref, argo.failed(f"cannot render: {'x' * 1000}: no such {app}"))
+        return look
+
+    monkeypatch.setattr(ready, "look_at", before_both_fail)
 
     with pytest.raises(NotReadyError) as error:
         PROVIDER.create(_bag(platform, timeout_s=60, applications={"main": names_of}))
-    for each in reports:
-        each.join()
 
     line = str(error.value).splitlines()[1]
     for app in refs:
