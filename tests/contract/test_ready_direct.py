@@ -10,9 +10,9 @@ import pytest
 
 from fleet.clients.akuity import Akuity
 from fleet.clients.kubernetes import Kubernetes, RemoteError
-from fleet.providers import ready
 from fleet.providers import session as sessions
 from fleet.providers.base import Bag
+from fleet.providers.gate import look_at
 from fleet.providers.ready import FleetReadyProvider, NotReadyError
 from tests.contract import argocd_objects as argo
 from tests.contract.akuity_site import AkuitySite, akuity_site
@@ -127,7 +127,6 @@ def test_of_two_long_failures_each_keeps_its_name_and_its_cause(
     out_of_sync = argo.live(sync={**argo.live()["sync"], "status": "OutOfSync"})
     refs = {app: argo.application(platform, "acme", app, out_of_sync) for app in ("redis", "web")}
     names_of = {argo.argo_name("acme", app): "acme" for app in refs}
-    look_at = ready.look_at
 
     def before_both_fail(*given: Any) -> Any:
         look = look_at(*given)
@@ -135,7 +134,7 @@ def test_of_two_long_failures_each_keeps_its_name_and_its_cause(
             argo.report(platform, ref, argo.failed(f"cannot render: {'x' * 1000}: no such {app}"))
         return look
 
-    monkeypatch.setattr(ready, "look_at", before_both_fail)
+    monkeypatch.setattr("fleet.providers.ready.look_at", before_both_fail)
 
     with pytest.raises(NotReadyError) as error:
         PROVIDER.create(_bag(platform, timeout_s=60, applications={"main": names_of}))
