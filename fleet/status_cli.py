@@ -31,7 +31,7 @@ from fleet.options import (
     pairs_of,
 )
 from fleet.output import AS_WANTED, DIFFERS, print_json, table_console
-from fleet.report.formats import csv_of, lines_of, markdown_of, name_of, summary, table_of
+from fleet.report.formats import csv_of, lines_of, markdown_of, name_of, summary, table_of, text_of
 from fleet.report.rows import Choice, FleetStatus
 from fleet.view import chosen, open_view
 
@@ -194,5 +194,7 @@ def print_status(status: FleetStatus, output: StatusFormat, by: Order, console: 
         print(csv_of(status, by), end="")
     elif output is StatusFormat.MARKDOWN:
         print(markdown_of(status, by), end="")
-    else:
+    elif console.is_terminal:
         console.print(table_of(status, by))
+    else:
+        print(text_of(status, by), end="")

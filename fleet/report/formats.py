@@ -62,26 +62,13 @@ class _Line:
 
 def table_of(status: FleetStatus, by: str = BY_TENANT) -> RenderableType:
     """Return the status as a table that reads well at 80 columns, with what is not as wanted below it."""
-    head = ["TENANT", "APPLICATION", "WANTED", "LIVE", "SYNC", "HEALTH", "AGE"]
-    with_agents = any(row.agent for row in status.tenants)
-    head += ["AGENT"] if with_agents else []
-    if by == BY_APPLICATION:
-        head[0], head[1] = head[1], head[0]
+    head, rows = _grid(status, by)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in head:
         # Only names are long enough to need a second line, and a name that is cut is none.
         table.add_column(column, no_wrap=column not in ("TENANT", "APPLICATION"), overflow="fold")
-    before = ""
-    for line in lines_of(status, by):
-        cells = _cells(line, status)
-        cells = cells if with_agents else cells[:-1]
-        if by == BY_APPLICATION:
-            cells[0], cells[1] = cells[1], cells[0]
-        first, group = cells[0], cells[0]
-        if group == before:
-            first = ""
-        before = group
-        table.add_row(*(Text(cell, style=_style(cell)) for cell in (first, *cells[1:])))
+    for cells in rows:
+        table.add_row(*(Text(cell, style=_style(cell)) for cell in cells))
     words = [
         Text(
             f"{name_of(row, status)}: {problem}",
@@ -99,6 +86,41 @@ def table_of(status: FleetStatus, by: str = BY_TENANT) -> RenderableType:
         *notes,
         Text(summary(status), style="green" if status.ready else "red"),
     )
+
+
+def text_of(status: FleetStatus, by: str = BY_TENANT) -> str:
+    """Return what `table_of` shows as plain lines, for where nothing has an edge and nothing a colour.
+
+    A table of thousands of rows takes the library that lays them out longer than all the rest of the command.
+    """
+    lines = []
+    if status.tenants:
+        head, rows = _grid(status, by)
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        lines += [" ".join(map(str.ljust, cells, widths)).rstrip() for cells in (head, *rows)]
+    lines += [f"{name_of(row, status)}: {problem}" for row in status.tenants for problem in row.problems]
+    lines += [*status.problems, *(f"note: {note}" for note in notes_of(status)), summary(status)]
+    return "\n".join(lines) + "\n"
+
+
+def _grid(status: FleetStatus, by: str) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the rows of the table; what a row shares with the one above it is not said again."""
+    head = ["TENANT", "APPLICATION", "WANTED", "LIVE", "SYNC", "HEALTH", "AGE"]
+    with_agents = any(row.agent for row in status.tenants)
+    head += ["AGENT"] if with_agents else []
+    if by == BY_APPLICATION:
+        head[0], head[1] = head[1], head[0]
+    before, rows = "", []
+    for line in lines_of(status, by):
+        cells = _cells(line, status)[: len(head)]
+        if by == BY_APPLICATION:
+            cells[0], cells[1] = cells[1], cells[0]
+        if cells[0] == before:
+            cells[0] = ""
+        else:
+            before = cells[0]
+        rows.append(cells)
+    return head, rows
 
 
 def summary(status: FleetStatus) -> str:
@@ -157,8 +179,7 @@ def lines_of(status: FleetStatus, by: str = BY_TENANT) -> Iterator[_Line]:
 
 def name_of(row: TenantRow, status: FleetStatus) -> str:
     """Return a tenant's name, with its namespace where the fleet has several."""
-    several = len({each.namespace for each in status.tenants}) > 1
-    return f"{row.namespace}/{row.tenant}" if several else row.tenant
+    return f"{row.namespace}/{row.tenant}" if len(status.namespaces) > 1 else row.tenant
 
 
 def age_of(then: datetime | None, now: datetime) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final
 
 from fleet.readiness.agents import AgentState
@@ -134,7 +135,7 @@ class Choice:
         yield from (f"there is no application `{name}`" for name in asked if name not in applications)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class FleetStatus:
     """The whole fleet, or what of it was asked for, at one moment; tenants in order of namespace and name."""
 
@@ -145,6 +146,11 @@ class FleetStatus:
     """What is not as wanted of what belongs to no tenant."""
     notes: tuple[str, ...] = ()
     """What could not be read of what is only an addition."""
+
+    @cached_property
+    def namespaces(self) -> frozenset[str]:
+        """Return the namespaces that the tenants are in."""
+        return frozenset(row.namespace for row in self.tenants)
 
     @property
     def ready(self) -> bool:

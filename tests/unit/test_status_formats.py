@@ -17,7 +17,7 @@ from fleet.clients.kubernetes import RemoteError
 from fleet.output import AS_WANTED, DIFFERS
 from fleet.readiness.agents import AgentState
 from fleet.readiness.argo import ArgoState
-from fleet.report.formats import age_of, csv_of, markdown_of, table_of
+from fleet.report.formats import age_of, csv_of, markdown_of, table_of, text_of
 from fleet.report.rows import ApplicationRow, Choice, FleetStatus, TenantRow, is_stale
 from fleet.status_cli import Order, StatusFormat, show_status, watch_status
 from fleet.view import UnknownNameError
@@ -110,6 +110,13 @@ def test_the_table_fits_a_terminal_of_80_columns(golden: Check, by: str) -> None
 
     assert max(map(len, text.splitlines())) <= 80
     golden(GOLDEN / f"table-by-{by}.txt", text)
+
+
+@pytest.mark.parametrize("by", ["tenant", "application"])
+@pytest.mark.parametrize("found", [mixed(), status(), status(tenant("acme", application("redis")))])
+def test_plain_lines_say_what_the_table_says(found: FleetStatus, by: str) -> None:
+    """A pipe and a terminal without an edge show the same."""
+    assert text_of(found, by) == printed(found, by, width=500)
 
 
 def test_a_status_as_csv(golden: Check) -> None:
