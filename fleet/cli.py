@@ -33,6 +33,7 @@ class Commands(CommandsOnDemand):
         "sync": OnDemand("fleet.sync_cli", "sync"),
         "audit": OnDemand("fleet.audit_cli", "audit"),
         "report": OnDemand("fleet.report_cli", "report"),
+        "doctor": OnDemand("fleet.doctor_cli", "doctor"),
         "unlock": OnDemand("fleet.unlock_cli", "unlock"),
         "orphans": OnDemand("fleet.orphans_cli", "orphans"),
         "sandbox": OnDemand(

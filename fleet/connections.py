@@ -13,7 +13,7 @@ from typing import Any
 
 from fleet import names
 from fleet.clients.access import authority_text
-from fleet.clients.akuity import Akuity, ApiKey, Instance
+from fleet.clients.akuity import Akuity, ApiKey, Instance, Retries
 from fleet.clients.argo import Argo, KubernetesArgo, RestArgo
 from fleet.clients.argocd import ArgoCDApi
 from fleet.clients.kubernetes import Kubernetes
@@ -36,25 +36,32 @@ def connect_argo(
     connector, namespace = connection["connector"], connection.get("namespace") or names.ARGOCD_NAMESPACE
     if (own := connection.get("kubernetes")) is not None:
         return KubernetesArgo(kubernetes(own.get("kubeconfig")), connector=connector, namespace=namespace)
+    return RestArgo(connect_api(connection, resolve), connector=connector, namespace=namespace)
+
+
+def connect_api(connection: Mapping[str, Any], resolve: Resolve, *, patience_s: float = 45.0) -> ArgoCDApi:
+    """Return the REST API of a connection's Argo CD; no request is made. `patience_s` bounds the retries of one."""
     token, username, password = (
         resolve(connection[key]) if connection.get(key) else "" for key in ("token", "username", "password")
     )
-    api = ArgoCDApi.connect(
+    return ArgoCDApi.connect(
         connection["server"],
         token=token,
         username=username,
         password=password,
         ca_data=connection.get("caData") or "",
         insecure=bool(connection.get("insecure")),
+        patience_s=patience_s,
     )
-    return RestArgo(api, connector=connector, namespace=namespace)
 
 
-def connect_akuity(akuity: Mapping[str, Any], resolve: Resolve) -> Akuity:
+def connect_akuity(akuity: Mapping[str, Any], resolve: Resolve, *, retries: Retries | None = None) -> Akuity:
     """Return the Akuity organization of a connector; no request is made."""
     key = ApiKey(resolve(akuity["apiKeyId"]), resolve(akuity["apiKeySecret"]))
     authority = authority_text(akuity.get("caData") or "") or None
-    return Akuity.connect(akuity["server"], key, akuity["organizationId"], authority=authority)
+    return Akuity.connect(
+        akuity["server"], key, akuity["organizationId"], authority=authority, retries=retries or Retries()
+    )
 
 
 def find_instance(client: Akuity, akuity: Mapping[str, Any]) -> Instance:
