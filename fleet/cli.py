@@ -28,6 +28,7 @@ class Commands(CommandsOnDemand):
     """The commands that need more than a definition; `fleet validate` does not wait for what they import."""
 
     on_demand: ClassVar[Mapping[str, OnDemand]] = {
+        "init": OnDemand("fleet.init_cli", "init"),
         "status": OnDemand("fleet.status_cli", "status"),
         "rollout": OnDemand("fleet.rollout_cli", "app", "Rollouts: who gets which version in which wave."),
         "sync": OnDemand("fleet.sync_cli", "sync"),

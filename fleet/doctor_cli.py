@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fleet.doctor.argocd import examine_connectors
+from fleet.doctor.control_plane import Cluster
 from fleet.doctor.findings import Examination, Finding, Outcome
 from fleet.doctor.machine import examine_machine
-from fleet.doctor.platform import Cluster
 from fleet.doctor.project import Subject, examine_project
 from fleet.options import Assignments, Folder, KubeconfigContext, KubeconfigPath, ReportFormat, Stack
 from fleet.output import CANNOT_TELL, print_json

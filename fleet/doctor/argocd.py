@@ -16,9 +16,9 @@ from fleet.definition.credentials import credentials_of
 from fleet.definition.fleet import Connector, Fleet
 from fleet.definition.model import Delivery
 from fleet.desired.argocd import akuity_connection, connection
+from fleet.doctor.control_plane import CLUSTER, PATIENCE_S, TIMEOUT_S, permitted
 from fleet.doctor.findings import Examination, Found, Outcome
 from fleet.doctor.needs import account_needs, argo_cluster_needs
-from fleet.doctor.platform import CLUSTER, PATIENCE_S, TIMEOUT_S, permitted
 from fleet.doctor.project import CREDENTIALS, DEFINITION, Subject
 from fleet.report.reach import bag_of
 from fleet.view import akuity_server

@@ -16,7 +16,7 @@ from fleet.desired.plan import plan
 from fleet.doctor import machine
 from fleet.doctor.findings import Examination, Found, Outcome
 from fleet.doctor.needs import account_needs, cluster_needs
-from fleet.doctor.platform import Cluster
+from fleet.doctor.control_plane import Cluster
 from fleet.doctor.project import Subject
 from fleet.refused import Refused
 from tests.unit.fleets import small_fleet
