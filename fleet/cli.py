@@ -29,6 +29,7 @@ class Commands(CommandsOnDemand):
 
     on_demand: ClassVar[Mapping[str, OnDemand]] = {
         "init": OnDemand("fleet.init_cli", "init"),
+        "import": OnDemand("fleet.import_cli", "import_"),
         "status": OnDemand("fleet.status_cli", "status"),
         "rollout": OnDemand("fleet.rollout_cli", "app", "Rollouts: who gets which version in which wave."),
         "sync": OnDemand("fleet.sync_cli", "sync"),

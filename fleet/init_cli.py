@@ -12,12 +12,9 @@ import typer
 from fleet.definition.model import Delivery
 from fleet.initial.repository import PACKAGE, Choices, Hosting, project_of, repository, requirement_of
 from fleet.names import MAX_FLEET_LENGTH
-from fleet.refused import Refused
+from fleet.new_files import refuse_unless_empty, write_new
 
-# A repository begins with it as often as not.
-_NO_HINDRANCE: Final = frozenset({".git"})
 _NAME: Final = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
-_SHOWN: Final = 5
 
 
 def init(
@@ -50,7 +47,12 @@ def init(
             requirement=requirement_of(distribution(PACKAGE)),
         )
     )
-    kept = write_new(directory, texts, force=force)
+    if not force:
+        refuse_unless_empty(
+            directory,
+            "name a new directory, or add the files that lack with `--force`, which overwrites none",
+        )
+    kept = write_new(directory, texts)
     for path in texts:
         print(f"{'kept ' if path in kept else 'wrote'} {directory / path}")
     print(f"next: `cd {directory}`, then as `README.md` there says")
@@ -68,33 +70,3 @@ def environments_of(given: str) -> tuple[str, ...]:
                 param_hint="--environments",
             )
     return names
-
-
-def write_new(directory: Path, texts: dict[str, str], *, force: bool = False) -> set[str]:
-    """Write files into a directory; return those that were there already and stay as they are.
-
-    Raises:
-        Refused: something is in the way; nothing was written.
-    """
-    if directory.exists() and not directory.is_dir():
-        raise Refused(f"`{directory}` is no directory", "name another one")
-    there = sorted(each.name for each in directory.iterdir()) if directory.is_dir() else []
-    hindering = [name for name in there if name not in _NO_HINDRANCE]
-    if hindering and not force:
-        more = f" and {len(hindering) - _SHOWN} more" if len(hindering) > _SHOWN else ""
-        shown = ", ".join(f"`{name}`" for name in hindering[:_SHOWN])
-        raise Refused(
-            f"`{directory}` is not empty: {shown}{more}; nothing was written",
-            "name a new directory, or add the files that lack with `--force`, which overwrites none",
-        )
-    kept = set()
-    for path, text in texts.items():
-        file = directory / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # Never over a file, one that appears just now included.
-            with file.open("x", encoding="utf-8") as new:
-                new.write(text)
-        except FileExistsError:
-            kept.add(path)
-    return kept

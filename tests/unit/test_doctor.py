@@ -14,9 +14,9 @@ from fleet.clients.failures import Server
 from fleet.clients.kubernetes import Kubernetes
 from fleet.desired.plan import plan
 from fleet.doctor import machine
+from fleet.doctor.control_plane import Cluster
 from fleet.doctor.findings import Examination, Found, Outcome
 from fleet.doctor.needs import account_needs, cluster_needs
-from fleet.doctor.control_plane import Cluster
 from fleet.doctor.project import Subject
 from fleet.refused import Refused
 from tests.unit.fleets import small_fleet

@@ -17,8 +17,9 @@ from fleet.definition.model import Delivery
 from fleet.desired.plan import plan
 from fleet.desired.writer import write
 from fleet.errors import format_report
-from fleet.init_cli import environments_of, write_new
+from fleet.init_cli import environments_of
 from fleet.initial.repository import Choices, Hosting, project_of, repository, requirement_of
+from fleet.new_files import refuse_unless_empty, write_new
 from fleet.refused import Refused
 
 ROOT = Path(__file__).parents[2]
@@ -69,10 +70,10 @@ def test_what_is_in_the_way_is_named_and_nothing_is_written(tmp_path: Path) -> N
     (tmp_path / "README.md").write_text("mine", encoding="utf-8")
 
     with pytest.raises(Refused, match=r"is not empty: `README.md`, `notes.txt`; nothing was written"):
-        write_new(tmp_path, repository(choices()))
+        refuse_unless_empty(tmp_path, "")
     assert sorted(each.name for each in tmp_path.iterdir()) == [".git", "README.md", "notes.txt"]
 
-    assert write_new(tmp_path, repository(choices()), force=True) == {"README.md"}
+    assert write_new(tmp_path, repository(choices())) == {"README.md"}
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == "mine"
     assert (tmp_path / "stacks/prod/fleet.yaml").is_file()
 
