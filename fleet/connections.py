@@ -80,10 +80,11 @@ def find_instance(client: Akuity, akuity: Mapping[str, Any]) -> Instance:
     return found
 
 
-def resolve(reference: Mapping[str, Any], config: Callable[[str], Any]) -> str:
+def resolve(reference: Mapping[str, Any], config: Callable[[str], Any], *, in_engine: bool = False) -> str:
     """Return the credential of a reference: `{"config": KEY}`, `{"env": NAME}`, `{"file": PATH}` or `{"value": TEXT}`.
 
-    A relative path is one below the project's folder, where Pulumi starts its providers.
+    A relative path is one below the project's folder, where Pulumi starts its providers. `in_engine` says that the
+    config is what the engine hands over, which may be older than the stack's.
 
     Raises:
         Refused: there is none; no value is ever in the message.
@@ -92,8 +93,9 @@ def resolve(reference: Mapping[str, Any], config: Callable[[str], Any]) -> str:
         name = f"{names.CONFIG_NAMESPACE}:{key}"
         text = config(name)
         if text in (None, ""):
+            stale = f"; {_STALE}" if in_engine else ""
             raise Refused(
-                f"the stack's config has no `{name}`", f"run `pulumi config set --secret {name}`; {_STALE}"
+                f"the stack's config has no `{name}`", f"run `pulumi config set --secret {name}`{stale}"
             )
         return str(text)
     if variable := reference.get("env"):

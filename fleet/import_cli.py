@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,6 +13,8 @@ from fleet.clients.kubernetes import Kubernetes
 from fleet.new_files import refuse_unless_empty, write_new
 from fleet.options import KubeconfigContext, KubeconfigPath
 from fleet.output import DIFFERS
+
+_SHOWN: Final = 2
 
 
 def import_(
@@ -63,8 +65,9 @@ def print_survey(survey: Survey, directory: Path) -> None:
     print(f"wrote {len(survey.texts)} files to {directory}: {counts}")
     for what, why in survey.left:
         print(f"left alone: {what}: {why}")
-    for what, note in survey.notes:
-        print(f"note: {what}: {note}")
+    for note, whats in _grouped(survey.notes).items():
+        more = f" and {len(whats) - _SHOWN} more" if len(whats) > _SHOWN else ""
+        print(f"note: {', '.join(whats[:_SHOWN])}{more}: {note}")
     stack = directory.absolute().name
     print("\nnext, in the project's folder:")
     print(f"    fleet validate {directory}")
@@ -75,3 +78,11 @@ def print_survey(survey: Survey, directory: Path) -> None:
     print(f"    pulumi preview --stack {stack}")
     print(f"    pulumi up --stack {stack}")
     print("then take `adopt: IfSame` out of its `fleet.yaml`")
+
+
+def _grouped(notes: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return what each note is of: the same one of a thousand tenants is one line."""
+    found: dict[str, list[str]] = {}
+    for what, note in notes:
+        found.setdefault(note, []).append(what)
+    return found

@@ -20,7 +20,7 @@ from fleet.desired.shards import Shard, parse_shard, part_of
 from fleet.doctor.findings import Examination, Found, Outcome
 from fleet.doctor.machine import ENGINE, LANGUAGE, python_of
 from fleet.errors import errors_of, format_summary, ordered
-from fleet.given import PROJECT, STACKS, config_of, plan_of, project_name, source_of
+from fleet.given import PROJECT, STACKS, config_of, counts_of, plan_of, project_name, source_of
 from fleet.locks import Holder, backend_url, find_locks, lock_folder
 from fleet.names import CONFIG_NAMESPACE
 from fleet.refused import Refused
@@ -166,7 +166,7 @@ def _definition(subject: Subject) -> Found:
         return Found(f"`{source}`: {format_summary(problems)}", Outcome.FAILED, show)
     subject.definition, subject.source, subject.whole = loaded.fleet, source, planned
     subject.planned = part_of(planned, loaded.fleet, subject.shard)
-    words = f"`{source}`: {len(loaded.fleet.tenants)} tenants, {len(subject.planned.objects)} objects"
+    words = f"`{source}`: {counts_of(loaded.fleet, subject.planned)}"
     if problems:
         told = "; ".join(dict.fromkeys(problem.message for problem in problems))
         return Found(f"{words}; {told}", Outcome.WARNING, show)

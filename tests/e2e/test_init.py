@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from fleet.clients.kubernetes import Kubernetes, Ref
 from fleet.sandbox.sandbox import Sandbox
 from tests.e2e.conftest import PLATFORM, ROOT, SECRETS, Project, data_of
+from tests.e2e.transcripts import check, run, transcript
 
 pytestmark = pytest.mark.e2e
 
@@ -90,3 +92,27 @@ def test_the_wheel_that_its_requirements_name_holds_the_program(tmp_path: Path) 
     files = {path.name for path in (ROOT / "fleet/initial/files").iterdir()}
     assert {f"fleet/initial/files/{name}" for name in files} <= held
     assert "fleet/report/page.html.j2" in held
+
+
+def test_the_page_about_the_start_is_what_happens(
+    sandbox: Sandbox, client: Kubernetes, tmp_path: Path
+) -> None:
+    """Its first two sections, played from an empty directory; the third is played where there is a fleet to import."""
+    (tmp_path / "backend").mkdir()
+    more = {"PULUMI_BACKEND_URL": f"file://{tmp_path / 'backend'}", "ARGOCD_TOKEN": SECRETS["argocdToken"]}
+    project = Project(tmp_path, "dev", {**os.environ, **sandbox.env(), **more}, client)
+    played = 0
+    try:
+        for command, expected in transcript(ROOT / "docs/start.md"):
+            if command.startswith("fleet import"):
+                continue
+            if command.startswith("cd "):
+                project = replace(project, folder=tmp_path / command.removeprefix("cd "))
+                (project.folder / ".venv").symlink_to(ROOT / ".venv")
+                continue
+            check(command, expected, run(project, command))
+            played += 1
+        assert played == 8
+        assert project.steps() == set()
+    finally:
+        project.run("pulumi", "destroy", "--yes", "--non-interactive", "--stack", "dev", check=False)
