@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -37,6 +37,10 @@ _PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
     "akuityInstanceId": ("akuity", "instanceId"),
     "akuityRepoServerMemory": ("akuity", "agent", "repoServer", "memory"),
 }
+# Names of keys that hold one themselves, and not the name of a Secret that does.
+_CREDENTIAL: Final = re.compile(
+    r"(password|passphrase|token|apikey|secretkey|accesskey|privatekey)$", re.IGNORECASE
+)
 OWN_PREFIX: Final = "fleet-"
 CREDENTIAL_KEYS: Final = frozenset(_CREDENTIALS)
 _DEFAULTS: Final = ("project", "owner", "cluster", "connector")
@@ -188,10 +192,28 @@ def tenant_of(instance: Mapping[str, Any], project_prefix: str, template_prefix:
     spec_found = {key: _escaped(value) for key, value in found.items() if value not in (None, {}, [])}
     document = _document(names.API_VERSION, "Tenant", instance, spec_found)
     written = Written(f"tenants/{name}.yaml", document, instance)
-    if text != format_values(parse_values(text) or {}, sort_keys=True):
+    if bare := sorted(_bare_credentials(spec_found)):
+        written.notes.append(f"holds what looks like a credential in plain text, at {', '.join(bare)}")
+    # What another stack holds is not taken from it, whatever its form.
+    taken = names.OWNER_LABEL in (metadata.get("labels") or {})
+    if not taken and text != format_values(parse_values(text) or {}, sort_keys=True):
         document["metadata"].setdefault("annotations", {})[names.ADOPT_ANNOTATION] = "Always"
         written.notes.append("its vcluster.yaml is written anew: the same data in another order or form")
     return written
+
+
+def _bare_credentials(value: Any, path: str = "") -> Iterator[str]:
+    """Yield the places of texts whose names say that they are credentials."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            below = f"{path}.{key}" if path else str(key)
+            if isinstance(item, str) and item and _CREDENTIAL.search(str(key)):
+                yield below
+            else:
+                yield from _bare_credentials(item, below)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _bare_credentials(item, f"{path}[{index}]")
 
 
 def defaults_of(tenants: Iterable[Written]) -> dict[str, Any]:

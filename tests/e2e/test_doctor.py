@@ -17,10 +17,11 @@ import yaml
 from fleet.clients.kubernetes import Ref
 from fleet.definition.load import load
 from fleet.desired.plan import plan
-from fleet.doctor.needs import Need, cluster_needs
+from fleet.doctor.needs import Need, argo_cluster_needs, cluster_needs
 from fleet.sandbox.api import ApiError
 from fleet.sandbox.sandbox import Sandbox
 from tests.e2e.conftest import PLATFORM, ROOT, SECRETS, Project, restricted_kubeconfig
+from tests.e2e.test_argocd_direct import begun
 
 pytestmark = pytest.mark.e2e
 
@@ -258,3 +259,34 @@ def test_argo_cd_and_akuity_are_asked_what_their_credentials_may_do(argocd_sandb
     assert bad == [], checks
     assert checks["akuity akuity-prod"]["found"].startswith("instance `")
     assert failed("03-akuity", AKUITY_API_KEY_SECRET="wrong-secret-0123456789")[0] == ["akuity akuity-prod"]
+
+
+@pytest.mark.argocd
+def test_so_are_those_for_an_argo_cd_that_is_written_by_its_cluster(
+    argocd_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Direct delivery: up, and down again, with an identity that may do exactly these in Argo CD's namespace."""
+    folder, mine = tmp_path / "project", tmp_path / "mine"
+    folder.mkdir()
+    with contextmanager(begun)("kubernetes", argocd_sandbox, folder) as day:
+        environment = day.project.environment
+        names = {
+            "charts": "FLEET_CHARTS",
+            "argocdServer": "FLEET_ARGOCD_SERVER",
+            "argocdCa": "FLEET_ARGOCD_CA",
+        }
+        values = {key: environment[name] for key, name in names.items()}
+        definition = load(folder / "examples/05-direct", values).fleet
+        assert definition is not None
+        needs = argo_cluster_needs("argocd", plan(definition))
+        assert {need.namespace for need in needs} == {"argocd"}
+        with allowed(argocd_sandbox, needs) as text:
+            mine.write_text(text, encoding="utf-8")
+            limited = with_kubeconfig(day.project, mine)
+            code, checks = examine(limited)
+            assert code == 0, checks
+            assert checks["permissions"]["found"] == f"all {len(needs)} that the definition needs"
+            limited.up()
+            assert limited.steps() == set()
+            limited.run("pulumi", "destroy", "--yes", "--non-interactive")
+            assert day.applications() == {}

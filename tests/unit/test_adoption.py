@@ -191,3 +191,14 @@ def test_one_project_can_be_imported_alone_and_an_empty_platform_is_no_fleet() -
 
     with pytest.raises(Refused, match="no VirtualClusterInstance"):
         survey(tenant("acme"), projects=["nowhere"])
+
+
+def test_a_credential_in_a_vcluster_yaml_is_named_by_its_place_and_never_shown() -> None:
+    """The definition is for Git, and holds it as the platform does."""
+    database = {"external": {"enabled": True, "password": SECRET}}
+    found = survey(tenant("acme", values={"controlPlane": {"backingStore": {"database": database}}}))
+
+    place = "vcluster.controlPlane.backingStore.database.external.password"
+    assert found.notes == [
+        ("VirtualClusterInstance p-ai/acme", f"holds what looks like a credential in plain text, at {place}")
+    ]
