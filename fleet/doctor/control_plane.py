@@ -145,7 +145,8 @@ class Cluster:
         if missing:
             cures = dict.fromkeys(problem.help for problem in missing if problem.help)
             return Found("; ".join(problem.message for problem in missing), Outcome.FAILED, "; ".join(cures))
-        return Found(f"its kinds are served; {len(required)} of {len(required)} are there")
+        needed = sum(requirement.problem is not None for requirement in required)
+        return Found(f"its kinds are served; {needed} of {needed} that must exist do")
 
     def _needs(self) -> tuple[Need, ...]:
         subject = self._subject
