@@ -33,7 +33,8 @@ def examine_connectors(examination: Examination, subject: Subject) -> None:
     if subject.definition is None:
         examination.skip(ARGOCD, DEFINITION)
         return
-    if subject.setting("waitFor") == "tenants":
+    by_platform = subject.definition.spec.delivery is Delivery.PLATFORM
+    if by_platform and subject.setting("waitFor") == "tenants":
         words = "`fleet:waitFor` is `tenants`: nothing is asked of Argo CD"
         examination.skip(ARGOCD, None, words)
         return
