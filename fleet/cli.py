@@ -15,11 +15,9 @@ import typer
 
 import fleet
 from fleet.commands import CommandsOnDemand, OnDemand
-from fleet.definition.fleet import Fleet
-from fleet.desired.objects import Plan
 from fleet.desired.shards import part_of
 from fleet.errors import DefinitionError, Problem, errors_of, format_summary, ordered
-from fleet.given import plan_of, shard_of, sound_plan, source_of
+from fleet.given import counts_of, plan_of, shard_of, sound_plan, source_of
 from fleet.options import Assignments, Folder, ReportFormat, Stack
 from fleet.output import print_failure, print_json, print_problems
 
@@ -28,11 +26,14 @@ class Commands(CommandsOnDemand):
     """The commands that need more than a definition; `fleet validate` does not wait for what they import."""
 
     on_demand: ClassVar[Mapping[str, OnDemand]] = {
+        "init": OnDemand("fleet.init_cli", "init"),
+        "import": OnDemand("fleet.import_cli", "import_"),
         "status": OnDemand("fleet.status_cli", "status"),
         "rollout": OnDemand("fleet.rollout_cli", "app", "Rollouts: who gets which version in which wave."),
         "sync": OnDemand("fleet.sync_cli", "sync"),
         "audit": OnDemand("fleet.audit_cli", "audit"),
         "report": OnDemand("fleet.report_cli", "report"),
+        "doctor": OnDemand("fleet.doctor_cli", "doctor"),
         "unlock": OnDemand("fleet.unlock_cli", "unlock"),
         "orphans": OnDemand("fleet.orphans_cli", "orphans"),
         "sandbox": OnDemand(
@@ -166,12 +167,6 @@ def known_failures() -> tuple[type[Exception], ...]:
     from fleet.view import UnknownNameError  # noqa: PLC0415
 
     return (RemoteError, Refused, SandboxError, ToolchainError, UnknownNameError, OSError)
-
-
-def counts_of(definition: Fleet | None, planned: Plan) -> str:
-    """Return how much a sound definition declares, in words."""
-    tenants = len(definition.tenants) if definition else 0
-    return f"{tenants} tenant{'s' if tenants != 1 else ''}, {len(planned.objects)} objects"
 
 
 def problem_json(problem: Problem) -> dict[str, Any]:

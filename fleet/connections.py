@@ -13,7 +13,7 @@ from typing import Any
 
 from fleet import names
 from fleet.clients.access import authority_text
-from fleet.clients.akuity import Akuity, ApiKey, Instance
+from fleet.clients.akuity import Akuity, ApiKey, Instance, Retries
 from fleet.clients.argo import Argo, KubernetesArgo, RestArgo
 from fleet.clients.argocd import ArgoCDApi
 from fleet.clients.kubernetes import Kubernetes
@@ -36,25 +36,32 @@ def connect_argo(
     connector, namespace = connection["connector"], connection.get("namespace") or names.ARGOCD_NAMESPACE
     if (own := connection.get("kubernetes")) is not None:
         return KubernetesArgo(kubernetes(own.get("kubeconfig")), connector=connector, namespace=namespace)
+    return RestArgo(connect_api(connection, resolve), connector=connector, namespace=namespace)
+
+
+def connect_api(connection: Mapping[str, Any], resolve: Resolve, *, patience_s: float = 45.0) -> ArgoCDApi:
+    """Return the REST API of a connection's Argo CD; no request is made. `patience_s` bounds the retries of one."""
     token, username, password = (
         resolve(connection[key]) if connection.get(key) else "" for key in ("token", "username", "password")
     )
-    api = ArgoCDApi.connect(
+    return ArgoCDApi.connect(
         connection["server"],
         token=token,
         username=username,
         password=password,
         ca_data=connection.get("caData") or "",
         insecure=bool(connection.get("insecure")),
+        patience_s=patience_s,
     )
-    return RestArgo(api, connector=connector, namespace=namespace)
 
 
-def connect_akuity(akuity: Mapping[str, Any], resolve: Resolve) -> Akuity:
+def connect_akuity(akuity: Mapping[str, Any], resolve: Resolve, *, retries: Retries | None = None) -> Akuity:
     """Return the Akuity organization of a connector; no request is made."""
     key = ApiKey(resolve(akuity["apiKeyId"]), resolve(akuity["apiKeySecret"]))
     authority = authority_text(akuity.get("caData") or "") or None
-    return Akuity.connect(akuity["server"], key, akuity["organizationId"], authority=authority)
+    return Akuity.connect(
+        akuity["server"], key, akuity["organizationId"], authority=authority, retries=retries or Retries()
+    )
 
 
 def find_instance(client: Akuity, akuity: Mapping[str, Any]) -> Instance:
@@ -73,10 +80,11 @@ def find_instance(client: Akuity, akuity: Mapping[str, Any]) -> Instance:
     return found
 
 
-def resolve(reference: Mapping[str, Any], config: Callable[[str], Any]) -> str:
+def resolve(reference: Mapping[str, Any], config: Callable[[str], Any], *, in_engine: bool = False) -> str:
     """Return the credential of a reference: `{"config": KEY}`, `{"env": NAME}`, `{"file": PATH}` or `{"value": TEXT}`.
 
-    A relative path is one below the project's folder, where Pulumi starts its providers.
+    A relative path is one below the project's folder, where Pulumi starts its providers. `in_engine` says that the
+    config is what the engine hands over, which may be older than the stack's.
 
     Raises:
         Refused: there is none; no value is ever in the message.
@@ -85,8 +93,9 @@ def resolve(reference: Mapping[str, Any], config: Callable[[str], Any]) -> str:
         name = f"{names.CONFIG_NAMESPACE}:{key}"
         text = config(name)
         if text in (None, ""):
+            stale = f"; {_STALE}" if in_engine else ""
             raise Refused(
-                f"the stack's config has no `{name}`", f"run `pulumi config set --secret {name}`; {_STALE}"
+                f"the stack's config has no `{name}`", f"run `pulumi config set --secret {name}`{stale}"
             )
         return str(text)
     if variable := reference.get("env"):

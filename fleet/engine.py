@@ -25,6 +25,9 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "PULUMI_DIY_BACKEND_GZIP": "true",
 }
 ANSWER_S: Final = 60.0
+# Which engines will do: from the first, and before the second.
+LEAST_VERSION: Final = (3, 150)
+NEXT_VERSION: Final = (4,)
 
 
 def environment() -> dict[str, str]:

@@ -82,3 +82,9 @@ def sound_plan(folder: Path, values: dict[str, Any], *, quiet: bool = False) -> 
     if not quiet:
         print_problems(problems)
     return loaded.fleet, planned
+
+
+def counts_of(definition: Fleet | None, planned: Plan) -> str:
+    """Return how much a sound definition declares, in words."""
+    tenants = len(definition.tenants) if definition else 0
+    return f"{tenants} tenant{'s' if tenants != 1 else ''}, {len(planned.objects)} objects"

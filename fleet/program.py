@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ import pulumi
 from fleet import names
 from fleet.clients.kubernetes import Kubernetes, RemoteError
 from fleet.declare import EXIT_EXPLAINED, Declaring, Task
-from fleet.definition.credentials import credentials_of
+from fleet.definition.credentials import credentials_in
 from fleet.definition.fleet import Entry, Fleet
 from fleet.definition.load import load
 from fleet.definition.model import Credential
@@ -258,21 +258,6 @@ def resolve_credentials(
 async def secrets_of(credentials: Mapping[Credential, pulumi.Output[str]]) -> dict[Credential, Secret]:
     """Return the text of each credential, for property bags."""
     return {credential: Secret(await text.future()) for credential, text in credentials.items()}
-
-
-def credentials_in(fleet: Fleet) -> Iterator[tuple[Entry | Fleet, tuple[str, ...], Credential]]:
-    """Yield every credential of a fleet with the document that names it and the path below its `spec`."""
-    for path, credential in credentials_of(fleet.spec):
-        yield fleet, path, credential
-    for connector in fleet.connectors.values():
-        for path, credential in credentials_of(connector.spec):
-            yield connector, path, credential
-    for cluster in fleet.clusters.values():
-        if cluster.kubeconfig is not None:
-            yield cluster, ("kubeconfig",), cluster.kubeconfig
-    for tenant in fleet.tenants.values():
-        if tenant.kubeconfig is not None:
-            yield tenant, ("kubeconfig",), tenant.kubeconfig
 
 
 def resolve(credential: Credential, folder: Path, config: pulumi.Config) -> pulumi.Output[str]:

@@ -132,9 +132,6 @@ def open_view(
     shard = shard_of(stack)
     definition, whole = sound_plan(source, values, quiet=True)
     config = StackConfig(stack)
-    akuity = AkuityServer(
-        os.environ.get("AKUITY_SERVER_URL") or AkuityServer().url, os.environ.get("AKUITY_CA_FILE") or None
-    )
     with Reach(
         lambda: Kubernetes.connect(kubeconfig, context), lambda reference: resolve(reference, config.get)
     ) as reach:
@@ -147,8 +144,15 @@ def open_view(
             reach=reach,
             owners=tuple(mark_of(each) for each in stacks or ((stack,) if stack else ())),
             counted=counted or wait_for_of(stack),
-            akuity=akuity,
+            akuity=akuity_server(),
         )
+
+
+def akuity_server() -> AkuityServer:
+    """Return where the Akuity API of the platform's connectors is, as the environment says."""
+    return AkuityServer(
+        os.environ.get("AKUITY_SERVER_URL") or AkuityServer().url, os.environ.get("AKUITY_CA_FILE") or None
+    )
 
 
 def chosen(status: FleetStatus, choice: Choice) -> FleetStatus:

@@ -36,6 +36,7 @@ class Server:
     context: str
     source: str = "the kubeconfig"
     certificate_ends: datetime | None = None
+    insecure: bool = False
 
     def error(self, call: Call, detail: str, help_: str = "", **more: Any) -> RemoteError:
         """Return the error of a call."""

@@ -78,7 +78,13 @@ def _client(config: SingleConfig, timeout_s: float) -> httpx2.Client:
 
 
 def _server(config: SingleConfig, source: str) -> Server:
-    return Server(config.cluster.server.rstrip("/"), config.context_name, source, _certificate_ends(config))
+    return Server(
+        config.cluster.server.rstrip("/"),
+        config.context_name,
+        source,
+        _certificate_ends(config),
+        insecure=bool(config.cluster.insecure),
+    )
 
 
 def _certificate_ends(config: SingleConfig) -> datetime | None:

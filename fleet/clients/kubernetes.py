@@ -8,7 +8,9 @@ No policy: it knows no ownership, no fleet and no Pulumi. The requests are our o
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, Self
 
 import httpx2
@@ -44,6 +46,7 @@ class Kubernetes:
         self._outage = Outage()
         self.context = server.context
         self.server = server.url
+        self.insecure = server.insecure
 
     @classmethod
     def connect(
@@ -215,6 +218,46 @@ class Kubernetes:
         # The platform leaves it out where it is the prefix of its third version, as its own client reads it.
         return names.LEGACY_PROJECT_PREFIX if prefix is None else str(prefix)
 
+    def version(self) -> tuple[str, float | None]:
+        """Return the server's version and how many seconds its clock is ahead of ours, None where it does not say."""
+        call = Call("get", Ref("v1", "Version", None, ""), "GET", path="/version")
+        before = time.time()
+        response = self._answer(call)
+        ours = (before + time.time()) / 2
+        answer = _json(response)
+        if not isinstance(answer, dict) or "gitVersion" not in answer:
+            raise self._at.error(call, "the answer is no version", f"check the server of {self.which}")
+        try:
+            # The header counts whole seconds.
+            ahead = parsedate_to_datetime(response.headers["Date"]).timestamp() + 0.5 - ours
+        except (KeyError, ValueError):
+            ahead = None
+        return str(answer["gitVersion"]), ahead
+
+    def platform_version(self) -> str | None:
+        """Return the version of the platform that the address leads through, None where it leads past any."""
+        root, through, _ = self.server.partition("/kubernetes/")
+        if not through:
+            return None
+        call = Call(
+            "get", Ref(names.PLATFORM_API_VERSION, "Version", None, ""), "GET", path=f"{root}/version"
+        )
+        return str(self._object(call).get("version") or "")
+
+    def may(self, verb: str, resource: Ref) -> bool:
+        """Return whether the identity may do this to the objects of a reference; nothing is done to them."""
+        group, _, _ = resource.api_version.rpartition("/")
+        attributes = {"verb": verb, "group": group, "resource": plural(resource.kind)}
+        attributes |= {"namespace": resource.namespace} if resource.namespace else {}
+        review: Manifest = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "metadata": {},
+            "spec": {"resourceAttributes": attributes},
+        }
+        call = Call("create", Ref(review["apiVersion"], review["kind"], None, ""), "POST")
+        return bool((self._object(call, body=review).get("status") or {}).get("allowed"))
+
     def _pages(self, ref: Ref, params: Mapping[str, str]) -> _Manifests:
         call = Call("list", ref, "GET")
         items: _Manifests = []
@@ -235,14 +278,17 @@ class Kubernetes:
             raise self._at.error(call, "the answer is no Kubernetes object", help_)
         return answer
 
-    def _request(
+    def _request(self, call: Call, **request: Any) -> Any:
+        return _json(self._answer(call, **request))
+
+    def _answer(
         self,
         call: Call,
         *,
         params: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         content: str = "application/json",
-    ) -> Any:
+    ) -> httpx2.Response:
         refused = 0
 
         def again(error: Exception) -> bool | float:
@@ -267,7 +313,7 @@ class Kubernetes:
 
     def _once(
         self, call: Call, params: Mapping[str, str], body: Mapping[str, Any] | None, content: str
-    ) -> Any:
+    ) -> httpx2.Response:
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         headers = {"Accept": "application/json"} | ({"Content-Type": content} if data is not None else {})
         try:
@@ -280,10 +326,9 @@ class Kubernetes:
             help_ = f"check the user of context `{self.context}`"
             raise self._at.error(call, f"no credentials: {error}", help_) from error
         self._outage.answered()
-        answer = _json(response)
         if response.is_success:
-            return answer
-        raise self._at.refusal(call, response, answer, body)
+            return response
+        raise self._at.refusal(call, response, _json(response), body)
 
 
 def _json(response: httpx2.Response) -> Any:

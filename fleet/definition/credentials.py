@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from fleet.definition.findings import Findings
+from fleet.definition.fleet import Entry, Fleet
 from fleet.definition.model import Credential
 from fleet.definition.places import Keys, Placed
 from fleet.definition.source import Document
@@ -28,6 +29,21 @@ def credentials_of(
             yield below, value
         elif isinstance(value, BaseModel):
             yield from credentials_of(value, below)
+
+
+def credentials_in(fleet: Fleet) -> Iterator[tuple[Entry | Fleet, tuple[str, ...], Credential]]:
+    """Yield every credential of a fleet with the document that names it and the path below its `spec`."""
+    for path, credential in credentials_of(fleet.spec):
+        yield fleet, path, credential
+    for connector in fleet.connectors.values():
+        for path, credential in credentials_of(connector.spec):
+            yield connector, path, credential
+    for cluster in fleet.clusters.values():
+        if cluster.kubeconfig is not None:
+            yield cluster, ("kubeconfig",), cluster.kubeconfig
+    for tenant in fleet.tenants.values():
+        if tenant.kubeconfig is not None:
+            yield tenant, ("kubeconfig",), tenant.kubeconfig
 
 
 def hide_credential_fields(document: Document) -> None:

@@ -147,7 +147,7 @@ class Session:
         Raises:
             Refused: there is none.
         """
-        return resolve(reference, self.settings.config)
+        return resolve(reference, self.settings.config, in_engine=True)
 
     def argo(self, connection: Mapping[str, Any]) -> Argo:
         """Return the Argo CD of a connection."""

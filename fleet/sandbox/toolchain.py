@@ -26,6 +26,8 @@ from typing import IO, Final
 
 from rich.console import Console
 
+from fleet.engine import LEAST_VERSION, NEXT_VERSION
+
 MODULES: Final = Path(__file__).resolve().parents[2] / "tools"
 HEARTBEAT_S: Final = 15.0
 LOG_TAIL_LINES: Final = 40
@@ -305,7 +307,7 @@ class Toolchain:
         if name in {"pulumi", "pulumi-language-python"}:
             engine, host = self._which("pulumi"), self._which("pulumi-language-python")
             # Both or none: an engine and a language host from different places need not understand each other.
-            if engine and host and (3, 150) <= self._version_of(engine, "version") < (4,):
+            if engine and host and LEAST_VERSION <= self._version_of(engine, "version") < NEXT_VERSION:
                 return Located(engine if name == "pulumi" else host, "PATH")
         if name == "helm" and (path := self._which("helm")):
             return Located(path, "PATH") if self._version_of(path, "version", "--short") >= (3, 14) else None

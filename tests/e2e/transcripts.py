@@ -18,14 +18,18 @@ KINDS = {"argocdapplicationtemplate": "ArgoCDApplicationTemplate"}
 
 def play(project: Project, path: Path) -> int:
     """Run every command of a file's console blocks, and return how many; `...` stands for anything."""
-    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     commands = transcript(path)
     for command, expected in commands:
-        printed = run(project, command)
-        assert doctest.OutputChecker().check_output(expected, printed, flags), (
-            f"{path.name}: $ {command}\nexpected:\n{expected}\nprinted:\n{printed}"
-        )
+        check(f"{path.name}: $ {command}", expected, run(project, command))
     return len(commands)
+
+
+def check(what: str, expected: str, printed: str) -> None:
+    """Hold what a command printed against what stands under it."""
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    assert doctest.OutputChecker().check_output(expected, printed, flags), (
+        f"{what}\nexpected:\n{expected}\nprinted:\n{printed}"
+    )
 
 
 def transcript(path: Path) -> list[tuple[str, str]]:

@@ -1,0 +1,1 @@
+"""A fleet that lives already, written down as a definition that changes nothing of it."""
