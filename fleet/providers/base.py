@@ -26,8 +26,8 @@ from pulumi.dynamic import (
 )
 
 from fleet import names
+from fleet.bags import is_packed, packed, unpacked
 from fleet.clients.kubernetes import Manifest, Ref, labels_of
-from fleet.providers import wire
 from fleet.providers.home import ClusterHome, Home
 from fleet.providers.projection import differences, project_manifest
 from fleet.providers.session import Refused, Session, Settings, configure, session, wait_until
@@ -42,11 +42,11 @@ def _as_carried(verb: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(verb)
     def carried(self: FleetProvider, *given: Any) -> Any:
-        result = verb(self, *(wire.unpacked(each) if isinstance(each, Mapping) else each for each in given))
-        if wire.is_packed(given[-1]):
+        result = verb(self, *(unpacked(each) if isinstance(each, Mapping) else each for each in given))
+        if is_packed(given[-1]):
             for name in ("outs", "inputs"):
                 if bag := getattr(result, name, None):
-                    setattr(result, name, wire.packed(bag, given[-1]))
+                    setattr(result, name, packed(bag, given[-1]))
         return result
 
     return carried

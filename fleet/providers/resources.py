@@ -10,6 +10,7 @@ import pulumi
 from pulumi.dynamic import Resource
 from pulumi.dynamic.dynamic import PROVIDER_KEY, serialize_provider
 
+from fleet.bags import packed
 from fleet.names import Kind
 from fleet.providers.agent import AkuityAgentProvider
 from fleet.providers.application import ApplicationProvider
@@ -25,7 +26,7 @@ from fleet.providers.registration import ClusterRegistrationProvider
 from fleet.providers.rollout import RolloutWaveProvider, RolloutWindowProvider
 from fleet.providers.template import ApplicationTemplateProvider
 from fleet.providers.tenant import TenantProvider, without_nulls
-from fleet.providers.wire import Secret, packed
+from fleet.providers.wire import Secret
 
 Properties = Mapping[str, Any]
 Options = pulumi.ResourceOptions | None

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pulumi.dynamic import DiffResult, ReadResult, UpdateResult
 
+from fleet.bags import packed, unpacked
 from fleet.providers import wire
 from fleet.providers.base import Bag, FleetProvider
 from fleet.providers.wire import Secret
@@ -81,9 +82,9 @@ class TestForm:
 )
 def test_maps_of_plain_data_are_carried_as_text(bag: dict[str, Any], carried: dict[str, Any]) -> None:
     """The same text for the same data; what is null in a map does not exist."""
-    assert wire.packed(bag) == carried
-    assert wire.packed(wire.unpacked(carried)) == carried
-    assert wire.packed(wire.to_bag(wire.to_struct(bag))) == carried
+    assert packed(bag) == carried
+    assert packed(unpacked(carried)) == carried
+    assert packed(wire.to_bag(wire.to_struct(bag))) == carried
 
 
 def test_a_secret_is_never_within_a_text() -> None:
@@ -98,4 +99,4 @@ def test_a_secret_is_never_within_a_text() -> None:
 @pytest.mark.parametrize("text", ["{not: json}", "[1]", "plain", ""])
 def test_a_text_that_is_no_object_stays_one(text: str) -> None:
     """As a tenant's `vcluster.yaml` that somebody has broken by hand."""
-    assert wire.unpacked({"values": text}) == {"values": text}
+    assert unpacked({"values": text}) == {"values": text}
