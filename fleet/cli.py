@@ -28,6 +28,7 @@ class Commands(CommandsOnDemand):
     """The commands that need more than a definition; `fleet validate` does not wait for what they import."""
 
     on_demand: ClassVar[Mapping[str, OnDemand]] = {
+        "preview": OnDemand("fleet.preview_cli", "preview"),
         "status": OnDemand("fleet.status_cli", "status"),
         "rollout": OnDemand("fleet.rollout_cli", "app", "Rollouts: who gets which version in which wave."),
         "sync": OnDemand("fleet.sync_cli", "sync"),
