@@ -307,7 +307,7 @@ def test_words_of_others_stay_words() -> None:
     assert rendered(preview_markdown(shown(refused))).count("<pre>") == 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.text(alphabet=st.sampled_from(list("ab|`<>@&\\*_[]()!# \n\t~$\u202e\U0001f600")), max_size=60))
 def test_code_holds_any_words(words: str) -> None:
     """In a line, a cell, a line of HTML or a block, all of it is code."""
@@ -323,7 +323,7 @@ def test_code_holds_any_words(words: str) -> None:
     assert summary.count("<summary><code>") == summary.count("</code></summary>") == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.integers(min_value=0, max_value=400),
     st.sampled_from(["x", "`" * 400, "\U0001f600" * 200, "|" * 300, "y\nz\n" * 100]),
