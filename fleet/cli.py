@@ -28,6 +28,7 @@ class Commands(CommandsOnDemand):
     """The commands that need more than a definition; `fleet validate` does not wait for what they import."""
 
     on_demand: ClassVar[Mapping[str, OnDemand]] = {
+        "changed": OnDemand("fleet.changed_cli", "changed"),
         "preview": OnDemand("fleet.preview_cli", "preview"),
         "status": OnDemand("fleet.status_cli", "status"),
         "rollout": OnDemand("fleet.rollout_cli", "app", "Rollouts: who gets which version in which wave."),
