@@ -96,6 +96,10 @@ def test_the_commands_for_github_in_their_order(scene: Scene) -> None:
     ran = run(GITHUB / "fleet-preview.yml", "changed")
     assert ran.outputs["changed"] == {"stacks": '["dev"]'}, ran.printed
 
+    ran = run(GITHUB / "fleet-shards.yml", "list")
+    shards = '["prod-1","prod-2","prod-3","prod-4"]'
+    assert ran.outputs["list"] == {"platform": "prod-platform", "shards": shards}, ran.printed
+
     scene.there({"id": 1, "user": {"type": "User"}, "body": MARKER})
     ran = run(GITHUB / "fleet-preview.yml", "preview", stack="dev")
     assert ran.ok, ran.printed

@@ -13,8 +13,9 @@ import pytest
 
 from fleet.clients.kubernetes import Kubernetes, Ref
 from fleet.sandbox.sandbox import Sandbox
-from tests.e2e.conftest import PLATFORM, SECRETS
+from tests.e2e.conftest import PLATFORM, ROOT, SECRETS, Project
 from tests.e2e.fleets import TENANT, Small, small_fleet
+from tests.e2e.transcripts import play
 
 pytestmark = pytest.mark.e2e
 
@@ -104,3 +105,10 @@ def test_what_a_pull_request_is_told_of_a_refusal(small: Small) -> None:
     code, text, _ = preview(small, "--markdown")
     assert code == 1
     assert "### Preview of `fleet/dev`: failed" in text
+
+
+def test_the_transcript_of_the_guide_is_what_happens(walkthrough: Project) -> None:
+    """Every command of `docs/ci.md` prints what it shows."""
+    walkthrough.up()
+
+    assert play(walkthrough, ROOT / "docs" / "ci.md") == 8
