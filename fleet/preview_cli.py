@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
+from fleet import names
 from fleet.engine import look
 from fleet.errors import DefinitionError, format_problem
 from fleet.given import config_of, project_name
 from fleet.options import NamedStack
 from fleet.output import CANNOT_TELL, DIFFERS, print_json, table_console
 from fleet.refused import Refused
+from fleet.report.differences import hidden
 from fleet.report.preview import Preview, failed, preview_of
 from fleet.report.preview_formats import (
     LEAST,
@@ -25,6 +28,9 @@ from fleet.report.preview_formats import (
     preview_markdown,
     preview_table,
 )
+from fleet.view import StackConfig
+
+_VALUES: Final = f"{names.CONFIG_NAMESPACE}:values"
 
 
 class PreviewFormat(StrEnum):
@@ -84,15 +90,58 @@ def preview(
 def run_preview(project: str, stack: str) -> Preview:
     """Return the engine's preview of a stack, or why there is none."""
     try:
-        config_of(stack)
+        secrets = secret_values(stack)
         code, printed, said = look("preview", "--json", "--stack", stack)
     except DefinitionError as error:
         return failed(project, stack, "\n\n".join(map(format_problem, error.problems)))
     except Refused as error:
         return failed(project, stack, str(error))
     ended = f"`pulumi preview` ended with exit code {code}"
+    said = hidden(said, secrets)
     try:
-        found = preview_of(json.loads(printed), project, stack)
+        found = preview_of(hidden(json.loads(printed), secrets), project, stack)
     except ValueError:
-        return failed(project, stack, said or printed or ended)
+        return failed(project, stack, said or hidden(printed, secrets) or ended)
     return failed(project, stack, said or ended) if code and found.ok else found
+
+
+def secret_values(stack: str) -> list[str]:
+    """Return the secrets among a stack's values for Jinja2 files: rendered into an object they are text like any other.
+
+    Raises:
+        DefinitionError: there is no such stack.
+        Refused: Pulumi cannot tell them.
+    """
+    found = config_of(stack).get(_VALUES)
+    if not _secure(found):
+        return []
+    plain = StackConfig(stack).get(_VALUES)
+    return _secrets(found, json.loads(plain) if isinstance(plain, str) else plain)
+
+
+def _secure(value: Any) -> bool:
+    """Return whether a value of a stack's file has an encrypted part."""
+    if not isinstance(value, Mapping):
+        return isinstance(value, list) and any(map(_secure, value))
+    return value.keys() == {"secure"} or any(map(_secure, value.values()))
+
+
+def _secrets(written: Any, plain: Any) -> list[str]:
+    """Return the texts in `plain` that stand encrypted in the stack's file."""
+    if isinstance(written, Mapping) and written.keys() == {"secure"}:
+        return list(_texts(plain))
+    if isinstance(written, Mapping) and isinstance(plain, Mapping):
+        pairs = [(written[key], plain[key]) for key in written.keys() & plain.keys()]
+    elif isinstance(written, list) and isinstance(plain, list):
+        pairs = list(zip(written, plain, strict=False))
+    else:
+        return []
+    return [text for pair in pairs for text in _secrets(*pair)]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
+    else:
+        yield str(value)

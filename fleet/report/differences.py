@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ _FINGERPRINTS: Final = ("fingerprint", "fingerprints")
 # The provider's class and our mark: the same in every resource of a stack.
 _LEFT_OUT: Final = frozenset({"__provider", "owner"})
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+_SHORTEST: Final = 3
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 Path = tuple[str, ...]
@@ -77,6 +78,31 @@ def masked(value: Any) -> Any:
     if isinstance(value, list):
         return [masked(item) for item in value]
     return KNOWN_LATER if value == UNKNOWN else value
+
+
+def hidden(data: Any, secrets: Iterable[str]) -> Any:
+    """Return data in which no text holds any of these words: what the engine does not know to be secret."""
+    words = sorted({word for secret in secrets for word in _words_of(secret)}, key=len, reverse=True)
+    if not words:
+        return data
+    pattern = re.compile("|".join(map(re.escape, words)))
+
+    def hide(value: Any) -> Any:
+        if isinstance(value, str):
+            return pattern.sub(MASK, value)
+        if isinstance(value, Mapping):
+            return {hide(key): hide(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [hide(item) for item in value]
+        # YAML makes a number of a word of digits.
+        return MASK if not isinstance(value, bool) and str(value) in words else value
+
+    return hide(data)
+
+
+def _words_of(secret: str) -> Iterator[str]:
+    """Yield a secret and each of its lines, which may stand apart; what is shorter than three letters hides nothing."""
+    yield from (word for word in {secret, *map(str.strip, secret.splitlines())} if len(word) >= _SHORTEST)
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Difference, ...]:

@@ -17,7 +17,8 @@ from pulumi.runtime import rpc
 from rich.console import Console
 
 from fleet.names import Kind
-from fleet.report.differences import KNOWN_LATER, MASK, SIGNATURE, UNKNOWN, differences, masked
+from fleet.preview_cli import _secrets
+from fleet.report.differences import KNOWN_LATER, MASK, SIGNATURE, UNKNOWN, differences, hidden, masked
 from fleet.report.markdown import block, code, html_code, markdown_table
 from fleet.report.preview import Preview, failed, preview_of
 from fleet.report.preview_formats import (
@@ -237,6 +238,27 @@ def test_secrets_stay_masked() -> None:
         "- token: [secret]",
         "+ token: [secret], another one",
     ]
+
+
+def test_secrets_that_were_rendered_into_text_are_hidden() -> None:
+    """A secret among the values for Jinja2 files is plain text to the engine, alone or within another one."""
+    written = {
+        "environment": "dev",
+        "deep": [{"password": {"secure": "v1:abc"}}],
+        "key": {"secure": "v1:def"},
+    }
+    plain = {
+        "environment": "dev",
+        "deep": [{"password": "hunter22"}],
+        "key": {"a": "one\ntwo words", "b": 54321},
+    }
+    secrets = _secrets(written, plain)
+
+    assert sorted(secrets) == ["54321", "hunter22", "one\ntwo words"]
+    assert hidden({"hunter22": ["x hunter22y", "  two words", 54321, True, "dev"]}, secrets) == {
+        MASK: [f"x {MASK}y", f"  {MASK}", MASK, True, "dev"]
+    }
+    assert _secrets({"secure": "v1:all"}, plain) == ["dev", "hunter22", "one\ntwo words", "54321"]
 
 
 def test_the_marks_are_those_of_the_protocol() -> None:
