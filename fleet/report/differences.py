@@ -24,7 +24,7 @@ _FINGERPRINTS: Final = ("fingerprint", "fingerprints")
 # The provider's class and our mark: the same in every resource of a stack.
 _LEFT_OUT: Final = frozenset({"__provider", "owner"})
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
-_SHORTEST: Final = 3
+_SHORTEST: Final = 6
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 Path = tuple[str, ...]
@@ -101,7 +101,7 @@ def hidden(data: Any, secrets: Iterable[str]) -> Any:
 
 
 def _words_of(secret: str) -> Iterator[str]:
-    """Yield a secret and each of its lines, which may stand apart; what is shorter than three letters hides nothing."""
+    """Yield a secret and each of its lines, which may stand apart; a short word would hide half of everything else."""
     yield from (word for word in {secret, *map(str.strip, secret.splitlines())} if len(word) >= _SHORTEST)
 
 

@@ -34,7 +34,7 @@ _PARTS: Final = {
 _REFRESH: Final = "refresh"
 # They keep the records by which the next run is judged: that they change says nothing that is not said elsewhere.
 BOOKS: Final = frozenset({Kind.FLEET_GUARD, Kind.FLEET_READY})
-_GATES: Final = BOOKS | {Kind.ROLLOUT_WAVE, Kind.ROLLOUT_WINDOW}
+GATES: Final = BOOKS | {Kind.ROLLOUT_WAVE, Kind.ROLLOUT_WINDOW}
 _NO_APPLICATION: Final = ("@", ".")
 
 
@@ -66,6 +66,8 @@ class Change:
         lines = [f"@@ {self.title} @@"]
         if self.op == DELETE:
             return [*lines, f"- {self.kind} {clean(self.name)}"]
+        if self.kind in GATES:
+            return [*lines, "  its record of what it waits for"]
         found = [line for each in self.differences for line in each.as_lines()]
         return [
             *lines,
@@ -82,7 +84,7 @@ class Preview:
     counts: Counter[str] = field(default_factory=Counter)
     changes: tuple[Change, ...] = ()
     drift: tuple[Change, ...] = ()
-    """What somebody changed or removed by hand since the last run, which this one puts back."""
+    """What is not as the last run left it, changed or removed by hand: this one puts it back."""
     move: Move = field(default_factory=lambda: move_of({}, {}))
     """What the run does to the tenants of the last one, as the guard measures it."""
     users: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
@@ -138,7 +140,7 @@ class _Resource:
 
     @property
     def has_drifted(self) -> bool:
-        """Return whether somebody changed or removed it: of a refresh itself the engine prints no result."""
+        """Return whether it is not as the last run left it: of a refresh itself the engine prints no result."""
         return bool(self.recorded) and self.before != self.recorded
 
 
@@ -159,7 +161,7 @@ def preview_of(data: Mapping[str, Any], project: str, stack: str) -> Preview:
     drift = [
         _change(each, UPDATE if each.before else DELETE, each.recorded, each.before, owners)
         for each in resources.values()
-        if each.has_drifted and each.kind not in BOOKS
+        if each.has_drifted and each.kind not in GATES
     ]
     counts = Counter(each.op for each in resources.values() if each.op != SAME)
     counts[SAME] = int((data.get("changeSummary") or {}).get(SAME) or 0)
@@ -293,7 +295,7 @@ def _users(
     """Return the tenants whose objects need an object of no tenant's, directly or through others."""
     tenants = {urn: _owner(each, owners)[0] for urn, each in resources.items()}
     # What is behind a gate waits for the tenants before it, and uses nothing of theirs.
-    shared = {urn for urn, tenant in tenants.items() if not tenant and resources[urn].kind not in _GATES}
+    shared = {urn for urn, tenant in tenants.items() if not tenant and resources[urn].kind not in GATES}
     found: dict[str, set[str]] = {urn: set() for urn in shared}
     for urn, tenant in tenants.items():
         left, seen = list(resources[urn].needs) if tenant else [], set[str]()

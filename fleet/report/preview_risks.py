@@ -167,7 +167,7 @@ def _drift(preview: Preview) -> Iterator[Risk]:
     if preview.drift:
         yield Risk(
             "drift",
-            f"puts back {_counted(preview.drift, 'object')} that somebody changed or removed by hand",
+            f"puts back {_counted(preview.drift, 'object')} changed or removed since the last run",
             tuple(f"{each.kind} {each.name}" for each in preview.drift),
         )
 

@@ -137,7 +137,7 @@ def test_the_commands_for_github_in_their_order(scene: Scene) -> None:
     (call,) = scene.calls()
     assert (call["method"], call["path"]) == ("POST", "repos/acme/fleet/issues")
     assert call["fields"]["title"] == title
-    assert "somebody changed or removed by hand**: `Tenant beta`" in call["fields"]["body"]
+    assert "changed or removed since the last run**: `Tenant beta`" in call["fields"]["body"]
 
     (scene.small.folder / "fleet.yaml").unlink()
     scene.there({"number": 9, "title": title})
@@ -187,4 +187,4 @@ def test_the_commands_for_gitlab_in_their_order(scene: Scene) -> None:
     assert ran.ok, ran.printed
     (call,) = scene.calls()
     assert (call["method"], call["path"]) == ("PUT", "projects/7/issues/9")
-    assert "somebody changed or removed by hand**: `Tenant beta`" in call["fields"]["description"]
+    assert "changed or removed since the last run**: `Tenant beta`" in call["fields"]["description"]

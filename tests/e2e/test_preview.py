@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,12 +29,12 @@ def small(sandbox: Sandbox, client: Kubernetes, tmp_path: Path) -> Iterator[Smal
         yield found
 
 
-def preview(small: Small, *options: str) -> tuple[int, str, str]:
-    """Return the exit code of `fleet preview --stack dev`, its stdout and its stderr."""
+def preview(small: Small, *options: str, **more: str) -> tuple[int, str, str]:
+    """Return the exit code of `fleet preview --stack dev`, its stdout and its stderr; `more` is for its environment."""
     done = subprocess.run(
         ["fleet", "preview", "--stack", "dev", *options],
         cwd=small.project.folder,
-        env=small.project.environment,
+        env={**small.project.environment, **more},
         capture_output=True,
         text=True,
         timeout=300,
@@ -67,7 +66,7 @@ def test_what_a_pull_request_is_told(small: Small) -> None:
     assert "### Preview of `fleet/dev`: 2 to create, 8 to update, 2 to delete" in text
     assert "- **deletes 1 tenant with everything in them**: `delta`" in text
     assert "- **updates a connector that 5 of 5 tenants use**: `small`" in text
-    assert "- **puts back 1 object that somebody changed or removed by hand**: `Tenant beta`" in text
+    assert "- **puts back 1 object changed or removed since the last run**: `Tenant beta`" in text
     assert "**Reach**: 5 of 5 tenants (100%)" in text
     assert "| delete | 1 | 25% | 1 (30%) |" in text
     assert "| `alpha` | `1.0.0` &rarr; `1.1.0` |" in text
@@ -103,12 +102,10 @@ def test_what_a_pull_request_is_told_of_a_refusal(small: Small) -> None:
     assert text.startswith("<!-- fleet preview: fleet/dev -->\n### Preview of `fleet/dev`: failed\n")
     assert "--> tenants/beta.yaml:1:7" in text
 
-    small.project.environment["PULUMI_CONFIG_PASSPHRASE"] = "wrong"
-    code, text, said = preview(small)
+    code, text, said = preview(small, PULUMI_CONFIG_PASSPHRASE="wrong")
     assert (code, text) == (1, "")
     assert "incorrect passphrase" in said
-    shutil.rmtree(small.project.folder / "backend")
-    code, text, _ = preview(small, "--markdown")
+    code, text, _ = preview(small, "--markdown", PULUMI_BACKEND_URL="file:///nowhere")
     assert code == 1
     assert "### Preview of `fleet/dev`: failed" in text
 

@@ -250,15 +250,15 @@ def test_secrets_that_were_rendered_into_text_are_hidden() -> None:
     plain = {
         "environment": "dev",
         "deep": [{"password": "hunter22"}],
-        "key": {"a": "one\ntwo words", "b": 54321},
+        "key": {"a": "one\ntwo words", "b": 654321},
     }
     secrets = _secrets(written, plain)
 
-    assert sorted(secrets) == ["54321", "hunter22", "one\ntwo words"]
-    assert hidden({"hunter22": ["x hunter22y", "  two words", 54321, True, "dev"]}, secrets) == {
+    assert sorted(secrets) == ["654321", "hunter22", "one\ntwo words"]
+    assert hidden({"hunter22": ["x hunter22y", "  two words", 654321, True, "dev"]}, secrets) == {
         MASK: [f"x {MASK}y", f"  {MASK}", MASK, True, "dev"]
     }
-    assert _secrets({"secure": "v1:all"}, plain) == ["dev", "hunter22", "one\ntwo words", "54321"]
+    assert _secrets({"secure": "v1:all"}, plain) == ["dev", "hunter22", "one\ntwo words", "654321"]
 
 
 def test_the_marks_are_those_of_the_protocol() -> None:
