@@ -49,6 +49,7 @@ test: setup ## Everything that is checked before a change is accepted; the first
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory types
 	@$(BIN)/fleet tools build
+	@$(BIN)/fleet tools build actionlint
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 lint: setup ## Style, format and the direction of imports

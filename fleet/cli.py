@@ -28,6 +28,8 @@ class Commands(CommandsOnDemand):
     on_demand: ClassVar[Mapping[str, OnDemand]] = {
         "init": OnDemand("fleet.init_cli", "init"),
         "import": OnDemand("fleet.import_cli", "import_"),
+        "changed": OnDemand("fleet.changed_cli", "changed"),
+        "preview": OnDemand("fleet.preview_cli", "preview"),
         "status": OnDemand("fleet.status_cli", "status"),
         "rollout": OnDemand("fleet.rollout_cli", "app", "Rollouts: who gets which version in which wave."),
         "sync": OnDemand("fleet.sync_cli", "sync"),

@@ -6,11 +6,13 @@ No secret passes through its arguments or its environment, and none that it prin
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +30,31 @@ ANSWER_S: Final = 60.0
 # Which engines will do: from the first, and before the second.
 LEAST_VERSION: Final = (3, 150)
 NEXT_VERSION: Final = (4,)
+# What the type of each resource of ours begins with; the stack itself is a resource as well.
+TYPE: Final = "pulumi-python:dynamic/fleet:"
+STACK: Final = "pulumi:pulumi:Stack"
+# Said by the engine when something else has failed, or by the transport that carried the words.
+_SUMMARIES: Final = re.compile(r"^(?:update|preview|destroy) failed$|^resource registration failed")
+_CARRIERS: Final = re.compile(r"^(?:Preview failed: |Exception calling application: )+")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What failed: a resource as `Kind name`, empty for the run as a whole, and the words of whoever refused it."""
+
+    resource: str
+    message: str
+
+
+def own_words(message: str) -> str:
+    """Return a message of the engine's without what the transport put before it."""
+    return _CARRIERS.sub("", message)
+
+
+def told(failures: Iterable[Failure]) -> tuple[Failure, ...]:
+    """Return what failed, each once; the engine's own summary only where there is nothing else."""
+    found = tuple(dict.fromkeys(failures))
+    return tuple(each for each in found if not _SUMMARIES.match(each.message)) or found
 
 
 def environment() -> dict[str, str]:
@@ -72,10 +99,32 @@ def ask(*arguments: str, what: str, cure: str, timeout_s: float = ANSWER_S) -> s
     return done.stdout
 
 
+def look(*arguments: str) -> tuple[int, str, str]:
+    """Run a `pulumi` command that changes nothing to its end, however long; return exit code, stdout and stderr.
+
+    Ctrl-C reaches `pulumi` as well, and is raised when that has ended.
+
+    Raises:
+        Refused: it did not start.
+    """
+    with _begin(*arguments, stderr=subprocess.PIPE) as process:
+        try:
+            printed, said = process.communicate()
+        except KeyboardInterrupt:
+            process.communicate()
+            raise
+    return process.returncode, printed, said
+
+
 def _begin(
-    *arguments: str, more: Mapping[str, str] | None = None, own_session: bool = False
+    *arguments: str,
+    more: Mapping[str, str] | None = None,
+    own_session: bool = False,
+    stderr: int = subprocess.STDOUT,
 ) -> subprocess.Popen[str]:
-    """Return a `pulumi` command that goes on, all that it prints in one stream; Ctrl-C reaches no session of its own.
+    """Return a `pulumi` command that goes on, its stderr in one stream with the rest where nothing else is said.
+
+    Ctrl-C reaches no session of its own.
 
     Raises:
         Refused: it did not start.
@@ -87,7 +136,7 @@ def _begin(
             env={**environment(), **(more or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
             encoding="utf-8",
             errors="replace",
             start_new_session=own_session,

@@ -22,7 +22,7 @@ from fleet.providers.base import Bag, FleetProvider, declared
 from fleet.providers.recall import Recall
 from fleet.providers.session import Refused, session
 from fleet.providers.shard import refuse_resharding
-from fleet.providers.verdict import CHANGE, DELETE, KINDS, REREGISTER, breaches, move_of
+from fleet.verdict import CHANGE, DELETE, KINDS, REREGISTER, breaches, move_of
 
 
 class FleetGuardProvider(FleetProvider):

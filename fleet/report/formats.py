@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fleet.readiness.argo import DEGRADED, HEALTHY, OUT_OF_SYNC, SYNCED, UNKNOWN
+from fleet.report.markdown import escaped, markdown_table
 from fleet.report.rows import ApplicationRow, FleetStatus, TenantRow
 
 BY_TENANT: Final = "tenant"
@@ -162,9 +163,9 @@ def markdown_of(status: FleetStatus, by: str = BY_TENANT) -> str:
     if by == BY_APPLICATION:
         for cells in (head, *rows):
             cells[0], cells[1] = cells[1], cells[0]
-    text = [f"**{summary(status)}**", "", _markdown_row(head), _markdown_row(["---"] * len(head))]
-    notes = [f"\n> {_escaped(note)}" for note in (*status.problems, *notes_of(status))]
-    return "\n".join([*text, *map(_markdown_row, rows), *notes]) + "\n"
+    lines = markdown_table(head, [[escaped(cell) for cell in cells] for cells in rows])
+    notes = [f"\n> {escaped(note)}" for note in (*status.problems, *notes_of(status))]
+    return "\n".join([f"**{summary(status)}**", "", *lines, *notes]) + "\n"
 
 
 def lines_of(status: FleetStatus, by: str = BY_TENANT) -> Iterator[_Line]:
@@ -260,11 +261,3 @@ def short_version(text: str) -> str:
 
 def _style(cell: str) -> str:
     return "yellow" if cell.endswith(ALARM) else _STYLES.get(cell, "")
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(_escaped, cells))} |"
-
-
-def _escaped(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -70,7 +70,7 @@ class Tool:
     from the module of the package itself, and `changes` are made in its source. `beside` are tools whose files are put
     into this one's folder, too. `pinned_by` is the tool whose folder below `tools/` pins this one as well. With a
     `wheel`, the lock file that pins it, nothing is compiled and `package` is the program's place in it. What is
-    `on_request` is built only when it is named: nothing but the benchmarks needs it.
+    `on_request` is built only when it is named: nothing but the benchmarks or the tests needs it.
     """
 
     name: str
@@ -183,6 +183,14 @@ TOOLS: Final[Mapping[str, Tool]] = {
             ldflags=_K8S_FLAGS,
             on_request=True,
             estimate_s=120,
+        ),
+        Tool(
+            name="actionlint",
+            version="1.7.12",
+            package="github.com/rhysd/actionlint/cmd/actionlint",
+            ldflags="-X github.com/rhysd/actionlint.version=1.7.12",
+            on_request=True,
+            estimate_s=45,
         ),
     )
 }
@@ -311,6 +319,8 @@ class Toolchain:
                 return Located(engine if name == "pulumi" else host, "PATH")
         if name == "helm" and (path := self._which("helm")):
             return Located(path, "PATH") if self._version_of(path, "version", "--short") >= (3, 14) else None
+        if name == "actionlint" and (path := self._which("actionlint")):
+            return Located(path, "PATH") if self._version_of(path, "-version") >= (1, 7) else None
         if name == "redis-server" and (path := self._which("redis-server")):
             return Located(path, "PATH") if self._version_of(path, "--version") >= (6, 2) else None
         return None

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from typing import Final
 
-_TYPE: Final = "pulumi-python:dynamic/fleet:"
-_STACK: Final = "pulumi:pulumi:Stack"
+from fleet.engine import STACK, TYPE, Failure, own_words, told
+
 _DIAGNOSTICS: Final = "Diagnostics:"
 _RESOURCES: Final = "Resources:"
 _STEP: Final = re.compile(r"^ ?([-+~=<>!]{1,2}) +(?P<type>\S+) (?P<name>\S+) (?P<words>.*\S)\s*$")
@@ -30,17 +29,6 @@ _WORDS: Final = {
     "error": "error",
 }
 _UNFINISHED: Final = re.compile(r"^(?:\w+ing\b|refresh(?!.*\b(?:error|failed)\b))")
-# Said by the engine when something else has failed, or by the transport that carried the words.
-_SUMMARIES: Final = re.compile(r"^(?:update|preview|destroy) failed$|^resource registration failed")
-_CARRIERS: Final = re.compile(r"^(?:Preview failed: |Exception calling application: )+")
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What failed: a resource as `Kind name`, empty for the run as a whole, and the words of whoever refused it."""
-
-    resource: str
-    message: str
 
 
 class Printed:
@@ -84,16 +72,14 @@ class Printed:
     def failures(self) -> tuple[Failure, ...]:
         """Return what failed, each message once; the engine's own summary only where there is nothing else."""
         self._end_message()
-        found = [Failure(*each) for each in self._messages]
-        told = [each for each in found if not _SUMMARIES.match(each.message)]
-        return tuple(told or found)
+        return told(Failure(*each) for each in self._messages)
 
     def _take_step(self, line: str) -> str | None:
         step = _STEP.match(line)
         if step is None or _UNFINISHED.match(step["words"]):
             return None
-        kind, name = step["type"].removeprefix(_TYPE), step["name"]
-        if step["words"].startswith("delete") and step["type"].startswith(_TYPE):
+        kind, name = step["type"].removeprefix(TYPE), step["name"]
+        if step["words"].startswith("delete") and step["type"].startswith(TYPE):
             self.deleted.append((kind, name))
         return f"{step[1]} {kind} {name} {step['words']}"
 
@@ -108,14 +94,14 @@ class Printed:
     def _take_diagnostic(self, line: str) -> str | None:
         if head := _HEAD.match(line):
             self._end_message()
-            of_stack = head["type"] == _STACK
-            self._resource = "" if of_stack else f"{head['type'].removeprefix(_TYPE)} {head['name']}"
+            of_stack = head["type"] == STACK
+            self._resource = "" if of_stack else f"{head['type'].removeprefix(TYPE)} {head['name']}"
             return None
         text = line.strip()
         level, colon, message = text.partition(": ")
         if colon and level in ("error", "warning"):
             self._end_message()
-            self._message = [_CARRIERS.sub("", message)] if level == "error" else None
+            self._message = [own_words(message)] if level == "error" else None
             where = f"{self._resource}: " if self._resource else ""
             return f"{where}{text}" if level == "error" else None
         if self._message is not None and text:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from fleet.engine import Runs
-from fleet.sharding.printed import Failure, Printed
+from fleet.engine import Failure, Runs
+from fleet.sharding.printed import Printed
 from fleet.sharding.stacks import ShardStack
 
 Told = Callable[[str, str], object]

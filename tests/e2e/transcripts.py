@@ -34,8 +34,11 @@ def check(what: str, expected: str, printed: str) -> None:
 
 def transcript(path: Path) -> list[tuple[str, str]]:
     """Return each command of the console blocks with what stands under it."""
-    blocks = re.findall(r"^```console\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    commands = [part for block in blocks for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
+    # What prints Markdown stands between more backticks than that has.
+    blocks = re.findall(
+        r"^(`{3,})console\n(.*?)^\1$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    commands = [part for _, block in blocks for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
     return [(command.partition("\n")[0], command.partition("\n")[2]) for command in commands]
 
 

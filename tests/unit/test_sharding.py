@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from fleet import names
-from fleet.engine import Runs
+from fleet.engine import Failure, Runs
 from fleet.names import Kind
 from fleet.refused import Refused
 from fleet.sharding import moves, runs
-from fleet.sharding.printed import Failure, Printed
+from fleet.sharding.printed import Printed
 from fleet.sharding.stacks import NotSoError, is_shard_of, refuse_others, stacks_of
 
 TYPE = "pulumi-python:dynamic/fleet:"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.providers.verdict import (
+from fleet.verdict import (
     CHANGE,
     DELETE,
     KINDS,

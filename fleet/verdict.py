@@ -2,6 +2,8 @@
 
 A limit holds as the last run left it and as this one says: raising it is of use from the next run on, so that no change
 lifts its own limit. An approval counts in the run that brings it, and in no later one.
+
+The guard refuses by it (`providers.guard`), and a preview's report tells by it how far the run reaches (`report`).
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ def move_of(olds: Bag, news: Bag, unsettled: Mapping[str, Iterable[str]] | None 
     """Return what a run does; tenants that are new are no concern of the guard's."""
     before, after = olds.get("tenants") or {}, news.get("tenants") or {}
     both = [name for name in before if name in after and before[name] != after[name]]
-    anew = frozenset(name for name in both if _parts(before[name])["@"] != _parts(after[name])["@"])
+    anew = frozenset(name for name in both if parts_of(before[name])["@"] != parts_of(after[name])["@"])
     tenants = {
         DELETE: frozenset(before) - frozenset(after),
         REREGISTER: anew,
@@ -109,7 +111,7 @@ def check_limits(move: Move, _now: datetime) -> Iterator[Breach]:
     """Yield the limits that would be broken, with the numbers."""
     for kind in KINDS:
         fresh = move.tenants[kind] - _approved(move, kind)
-        bound = _bound(move, kind)
+        bound = bound_of(move, kind)
         # A run that only finishes what an earlier one was let through with breaks nothing.
         if bound is None or not fresh:
             continue
@@ -134,7 +136,7 @@ def check_windows(move: Move, now: datetime) -> Iterator[Breach]:
     if not move.touched:
         return
     revision = revision_of(move.news, move.news.get("tenants") or {})
-    if any(approval.get("anytime") == revision for approval in _fresh(move)):
+    if any(approval.get("anytime") == revision for approval in fresh_approvals(move)):
         return
     for bag in (move.olds, move.news):
         windows = bag.get("windows") or []
@@ -170,7 +172,7 @@ class Bound:
         return f"{self.tenants}{self.words}"
 
 
-def _bound(move: Move, kind: str) -> Bound | None:
+def bound_of(move: Move, kind: str) -> Bound | None:
     """Return the smallest of the limits of the last run and of this one."""
     bounds = []
     for bag, when in ((move.news, ""), (move.olds, ", as the last run left it")):
@@ -185,7 +187,7 @@ def _bound(move: Move, kind: str) -> Bound | None:
     return min(bounds, key=lambda bound: bound.tenants, default=None)
 
 
-def _fresh(move: Move) -> list[Mapping[str, Any]]:
+def fresh_approvals(move: Move) -> list[Mapping[str, Any]]:
     """Return the approvals that this run brings: those of the last one have been used."""
     used = list(move.olds.get("approve") or ())
     return [approval for approval in move.news.get("approve") or () if approval not in used]
@@ -194,7 +196,7 @@ def _fresh(move: Move) -> list[Mapping[str, Any]]:
 def _approved(move: Move, kind: str) -> frozenset[str]:
     """Return the tenants for which a run brings the approval of exactly what it does to them."""
     found: set[str] = set()
-    for approval in _fresh(move):
+    for approval in fresh_approvals(move):
         given = approval.get(kind)
         if given and (kind == DELETE or approval.get("to") == revision_of(move.news, given)):
             found.update(given)
@@ -206,7 +208,7 @@ def _approved(move: Move, kind: str) -> frozenset[str]:
 
 def changed_templates(move: Move, tenant: str) -> set[str | None]:
     """Return the templates of what changes of a tenant; None stands for what is of no template."""
-    before, after = (_parts(bag["tenants"][tenant]) for bag in (move.olds, move.news))
+    before, after = (parts_of(bag["tenants"][tenant]) for bag in (move.olds, move.news))
     return {
         _template(part) if part in before and part in after else None
         for part in {*before, *after}
@@ -225,7 +227,7 @@ def template_revision(bag: Bag, template: str) -> str:
     return _revision(
         f"{name} {part} {digest}"
         for name, line in sorted((bag.get("tenants") or {}).items())
-        for part, digest in sorted(_parts(line).items())
+        for part, digest in sorted(parts_of(line).items())
         if _template(part) == template
     )
 
@@ -235,7 +237,7 @@ def _revision(lines: Iterable[str]) -> str:
     return f"rev-{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:8]}"
 
 
-def _parts(line: str) -> dict[str, str]:
+def parts_of(line: str) -> dict[str, str]:
     """Return the parts of a tenant's line with their digests."""
     return dict(part.split("=", 1) for part in line.split(" "))
 
