@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import datetime
@@ -18,6 +16,7 @@ from fleet.readiness.argo import written_at
 from fleet.sandbox.sandbox import Sandbox
 from tests.e2e.argo import Day, deployment, open_day, revision_of
 from tests.e2e.conftest import data_of
+from tests.e2e.crashes import kill_all
 from tests.e2e.refusals import refusal
 from tests.e2e.transcripts import play
 
@@ -204,11 +203,9 @@ def test_a_broken_wave_is_taken_back_and_a_killed_rollout_goes_on(direct: Day) -
         cwd=project.folder,
         env=project.environment,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
     )
     direct.until(lambda: revisions(direct)["waves-wave-one-settings"][0] == "1.1.0", "the canary at 1.1.0")
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
+    kill_all(killed)
     assert revisions(direct)["waves-wave-two-settings"] == before["waves-wave-two-settings"]
 
     rollout.write_text(text.replace("600s", "1s"), encoding="utf-8")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +15,7 @@ from fleet.clients.kubernetes import Kubernetes
 from fleet.sandbox.sandbox import Sandbox
 from tests.e2e.argo import Day, open_day, revision_of
 from tests.e2e.conftest import PLATFORM, ROOT
+from tests.e2e.crashes import kill_all
 from tests.e2e.transcripts import play
 
 pytestmark = [pytest.mark.e2e, pytest.mark.argocd]
@@ -162,12 +161,10 @@ def test_windows_kills_and_pauses_never_skip_or_repeat_a_tenant(twelve: Twelve) 
         env=project.environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
     )
     halfway = at("2.0.0", "canary", "early") | at("1.1.0", "rest")
     twelve.day.until(lambda: twelve.versions() == halfway, "the second wave at 2.0.0")
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
+    kill_all(killed)
     assert_untouched(twelve, before, "rest")
 
     # Goes on from what is live, up to the pause; then to the end.
