@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from fleet.options import (
     Stack,
     StaleAfter,
     Tenants,
+    Waves,
     pairs_of,
 )
 from fleet.output import AS_WANTED, CANNOT_TELL, DIFFERS, print_json, table_console
@@ -27,7 +29,7 @@ from fleet.report.audit_formats import audit_csv, audit_json, audit_table, host_
 from fleet.report.rows import Choice
 from fleet.report.sarif import audit_sarif
 from fleet.report.versions import parse_version
-from fleet.view import chosen, open_view
+from fleet.view import chosen, open_view, tenants_of
 
 
 class AuditFormat(StrEnum):
@@ -50,6 +52,7 @@ def audit(
     ] = None,
     selector: Selector = None,
     tenant: Tenants = None,
+    wave: Waves = None,
     host: Annotated[
         bool,
         typer.Option(
@@ -76,7 +79,8 @@ def audit(
         labels=pairs_of(selector, "--selector"), tenants=tenant or (), applications=application or ()
     )
     with open_view(folder, stack, assignments, kubeconfig=kubeconfig, context=context) as view:
-        status = chosen(view.fetch(60.0 * stale_after), choice)
+        within = replace(choice, within=tenants_of(view.definition, wave))
+        status = chosen(view.fetch(60.0 * stale_after), within)
         found = audit_of(
             status, view.definition, below=below or "", host=host, agents=not (application or host)
         )

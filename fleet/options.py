@@ -46,6 +46,15 @@ Selector = Annotated[
     typer.Option("--selector", "-l", help="Only tenants with this label, as `KEY=VALUE`; repeatable."),
 ]
 Tenants = Annotated[list[str] | None, typer.Option("--tenant", help="Only this tenant; repeatable.")]
+Waves = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--wave",
+        metavar="ROLLOUT/WAVE",
+        help="Only the tenants of a rollout's wave, as `fleet rollout show` has them; repeatable.",
+        show_default=False,
+    ),
+]
 Applications = Annotated[
     list[str] | None, typer.Option("--application", "--app", help="Only this application; repeatable.")
 ]

@@ -20,6 +20,7 @@ import pulumi
 from fleet import names
 from fleet.clients.kubernetes import Kubernetes, RemoteError
 from fleet.declare import EXIT_EXPLAINED, Declaring, Task
+from fleet.declared import DeclaredFleet
 from fleet.definition.credentials import credentials_in
 from fleet.definition.fleet import Entry, Fleet
 from fleet.definition.load import load
@@ -50,9 +51,18 @@ GATES: Final = frozenset({Kind.ROLLOUT_WAVE, Kind.FLEET_READY})
 
 
 def run() -> None:
-    """Declare the stack's fleet; a run that cannot be carried out ends with one message and no traceback."""
+    """Declare the stack's fleet, and nothing else."""
+    declare()
+
+
+def declare() -> DeclaredFleet:
+    """Declare the fleet that the stack's config names, and return it for resources of a program of one's own.
+
+    The engine is told of its resources while the program goes on; what depends on their outputs waits for them. A run
+    that cannot be carried out ends with one message and no traceback.
+    """
     try:
-        declare_fleet(pulumi.Config(names.CONFIG_NAMESPACE), pulumi.get_project(), pulumi.get_stack())
+        return declare_fleet(pulumi.Config(names.CONFIG_NAMESPACE), pulumi.get_project(), pulumi.get_stack())
     except DefinitionError as error:
         # Pulumi puts `error: ` before it: the summary goes first, the problems below.
         details = "\n\n".join(map(format_problem, error.problems))
@@ -63,8 +73,8 @@ def run() -> None:
         sys.exit(EXIT_EXPLAINED)
 
 
-def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
-    """Declare every object of the fleet that the stack's config names, or of the stack's shard of it.
+def declare_fleet(config: pulumi.Config, project: str, stack: str) -> DeclaredFleet:
+    """Declare every object of the fleet that the stack's config names, or of the stack's shard of it; return them.
 
     Raises:
         DefinitionError: the definition has errors, a credential does not resolve, or the platform lacks what the
@@ -83,10 +93,17 @@ def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
     mark = names.owner_mark(project, stack)
 
     waits = wait_for(config)
+    declared = DeclaredFleet(fleet.name, list(fleet.tenants), planned.objects)
 
     async def main() -> bool:
-        known = await secrets_of(credentials)
-        await declare_objects(planned, lambda desired: bag_of(desired, mark, known, folder), waits)
+        try:
+            known = await secrets_of(credentials)
+            await declare_objects(
+                planned, lambda desired: bag_of(desired, mark, known, folder), waits, declared
+            )
+        except BaseException as error:
+            declared.failed(error)
+            raise
         return True
 
     # The SDK waits for an output that is awaited before the program ends, and raises what it raises.
@@ -94,10 +111,18 @@ def declare_fleet(config: pulumi.Config, project: str, stack: str) -> None:
     pulumi.export("fleet", fleet.name)
     pulumi.export("tenants", len(fleet.tenants))
     pulumi.export("applications", sum(len(tenant.applications) for tenant in fleet.tenants.values()))
+    return declared
 
 
-async def declare_objects(planned: Plan, bag: Callable[[Desired], dict[str, Any]], waits: str) -> None:
+async def declare_objects(
+    planned: Plan,
+    bag: Callable[[Desired], dict[str, Any]],
+    waits: str,
+    declared: DeclaredFleet | None = None,
+) -> None:
     """Declare every object of a plan, each after those it depends on; `bag` makes its properties.
+
+    `declared` is told of each.
 
     Raises:
         RunError: the engine refused a resource, or has stopped because another one failed.
@@ -117,6 +142,8 @@ async def declare_objects(planned: Plan, bag: Callable[[Desired], dict[str, Any]
             after,
             protect=desired.protect,
         )
+        if declared is not None:
+            declared.begun(desired.key, begun[desired.key])
     await declaring.finish()
 
 

@@ -24,6 +24,7 @@ from fleet.options import (
 from fleet.report.formats import summary
 from fleet.report.page import html_of
 from fleet.report.rows import Choice
+from fleet.report.waves import progress_of
 from fleet.view import chosen, open_view
 
 
@@ -40,7 +41,7 @@ def report(
     kubeconfig: KubeconfigPath = None,
     context: KubeconfigContext = None,
 ) -> None:
-    """Write the live fleet as one self-contained HTML page: versions, health, and what is not as wanted first.
+    """Write the live fleet as one self-contained HTML page: what is not as wanted first, rollouts, versions, health.
 
     The page needs no server and makes no request. Exit code 0 when it is written, whatever it says; 1 when the fleet
     could not be read.
@@ -51,9 +52,10 @@ def report(
     with open_view(
         folder, stack, assignments, kubeconfig=kubeconfig, context=context, counted=wait_for
     ) as view:
-        status = chosen(view.fetch(60.0 * stale_after), choice)
+        whole = view.fetch(60.0 * stale_after)
+        status, rollouts = chosen(whole, choice), progress_of(view.definition, whole)
     # Whoever has the old page open, or a web server that serves it, never sees half of a new one.
     half = html.with_name(f"{html.name}.part")
-    half.write_text(html_of(status), encoding="utf-8")
+    half.write_text(html_of(status, rollouts), encoding="utf-8")
     half.replace(html)
     Console(stderr=True, highlight=False).print(f"{html}: {summary(status)}", soft_wrap=True, markup=False)

@@ -43,6 +43,7 @@ from fleet.view import open_view
 UP = ("up", "--yes", "--skip-preview")
 EXIT_CODES = {
     Outcome.DONE: AS_WANTED,
+    Outcome.WAITING: CANNOT_TELL,
     Outcome.BROKEN: DIFFERS,
     Outcome.TAKEN_BACK: DIFFERS,
     Outcome.NOT_TAKEN_BACK: CANNOT_TELL,
@@ -132,7 +133,7 @@ def run(
     The report (`.md` and `.json`) says what became of it, and what each tenant has by Argo CD's word.
 
     Exit code 0 when every open wave is through, 2 when a wave broke (with `--auto-rollback`: and was taken back), 1
-    when `up` failed in another way, or when the wave could not be taken back.
+    when a wave waits for its window, when `up` failed in another way, or when the wave could not be taken back.
     """
     definition, _ = sound_plan(*source_of(None, stack, None), quiet=True)
     rollout = rollout_of(definition, name)
@@ -166,7 +167,7 @@ def live_rows(run: Run, rollout: Rollout, stack: str) -> list[Row]:
     """
     with open_view(None, stack, None) as view:
         definition = view.definition
-        if run.outcome in (Outcome.TAKEN_BACK, Outcome.NOT_TAKEN_BACK):
+        if run.outcome in (Outcome.WAITING, Outcome.TAKEN_BACK, Outcome.NOT_TAKEN_BACK):
             definition = stopped(definition, {rollout.name: before(rollout, run.wave)})
         try:
             prefix = view.reach.kubernetes().project_prefix() if asks_platform(definition) else None

@@ -25,6 +25,7 @@ Up = Callable[[Mapping[str, str]], tuple[int, str]]
 _FAILED: Final = (
     r"wave `([^`\n]+)` of rollout `{}` has failed, and nothing after it was changed: .*\n((?:.*\n)*?)\s*help:"
 )
+_CLOSED: Final = r"wave `([^`\n]+)` of rollout `{}` may begin (.+?), and it is "
 _TENANT: Final = re.compile(r"\s+([a-z0-9][-a-z0-9/]*): (.+)")
 
 
@@ -32,6 +33,7 @@ class Outcome(StrEnum):
     """How a run ended."""
 
     DONE = "done"
+    WAITING = "waiting"
     BROKEN = "broken"
     TAKEN_BACK = "taken back"
     NOT_TAKEN_BACK = "not taken back"
@@ -46,7 +48,8 @@ _BACK: Final = (Outcome.TAKEN_BACK, Outcome.NOT_TAKEN_BACK)
 class Run:
     """What became of a run. `wave` is the one that broke, `failures` each failing tenant's own words.
 
-    `moves` say which version each tenant was given by the end of it.
+    Where the run waits, `wave` is the one that may not begin yet, and `window` says when it may. `moves` say which
+    version each tenant was given by the end of it.
     """
 
     rollout: str
@@ -54,6 +57,7 @@ class Run:
     moves: tuple[Move, ...]
     wave: str = ""
     failures: Mapping[str, str] = field(default_factory=dict)
+    window: str = ""
 
     @property
     def taken_back(self) -> tuple[str, ...]:
@@ -70,6 +74,15 @@ def carry_on(rollout: Rollout, definition: Fleet, up: Up, *, auto_rollback: bool
     if code == 0:
         return Run(rollout=rollout.name, outcome=Outcome.DONE, moves=forward)
     wave, failures = broken_wave(printed, rollout, definition)
+    if not wave and (closed := re.search(_CLOSED.format(re.escape(rollout.name)), printed)):
+        waits = stopped(definition, {rollout.name: before(rollout, closed[1])})
+        return Run(
+            rollout=rollout.name,
+            outcome=Outcome.WAITING,
+            moves=tuple(moves(waits.rollouts[rollout.name], waits)),
+            wave=closed[1],
+            window=closed[2],
+        )
     if not wave:
         return Run(rollout=rollout.name, outcome=Outcome.FAILED, moves=forward)
     if not auto_rollback:
@@ -94,7 +107,9 @@ def broken_wave(printed: str, rollout: Rollout, definition: Fleet) -> tuple[str,
         said[found[1]] = {line[1].rpartition("/")[2]: line[2] for line in lines if line}
     for planned in planned_waves(rollout, definition):
         if planned.wave.name in said:
-            return planned.wave.name, said[planned.wave.name]
+            # The engine says the first line twice, and between the two stands what looks like a tenant and is none.
+            words = said[planned.wave.name]
+            return planned.wave.name, {name: words[name] for name in words if name in planned.tenants}
     return "", {}
 
 
@@ -140,6 +155,7 @@ def report_json(run: Run, rows: Sequence[Row], began: datetime, ended: datetime)
         "rollout": run.rollout,
         "outcome": run.outcome.value,
         "wave": run.wave or None,
+        "window": run.window or None,
         "began": began.isoformat(timespec="seconds"),
         "ended": ended.isoformat(timespec="seconds"),
         "failures": dict(run.failures),
@@ -186,6 +202,8 @@ def sentence(run: Run) -> str:
     match run.outcome:
         case Outcome.DONE:
             return "Every open wave has what the rollout gives it."
+        case Outcome.WAITING:
+            return f"The wave `{run.wave}` may begin {run.window}; run this again then. Those before it are through."
         case Outcome.BROKEN:
             return f"The wave `{run.wave}` has failed; nothing after it was changed."
         case Outcome.TAKEN_BACK:

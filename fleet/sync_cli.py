@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Final, Self
 
@@ -20,6 +21,7 @@ from fleet.options import (
     Selector,
     Stack,
     Tenants,
+    Waves,
     pairs_of,
 )
 from fleet.output import AS_WANTED, CANNOT_TELL, DIFFERS, print_json, table_console
@@ -34,7 +36,7 @@ from fleet.sync.formats import (
 )
 from fleet.sync.run import Pace, Progress, run_sync
 from fleet.sync.targets import Outcome, Result, Target, targets_of
-from fleet.view import chosen, open_view
+from fleet.view import chosen, open_view, tenants_of
 
 _BAD: Final = (Outcome.FAILED, Outcome.DIFFERS, Outcome.TIMED_OUT)
 
@@ -52,6 +54,7 @@ def sync(
     assignments: Assignments = None,
     selector: Selector = None,
     tenant: Tenants = None,
+    wave: Waves = None,
     application: Applications = None,
     outdated: Outdated = None,
     jobs: Annotated[
@@ -86,7 +89,8 @@ def sync(
         outdated=outdated or (),
     )
     with open_view(folder, stack, assignments, kubeconfig=kubeconfig, context=context) as view:
-        found = list(targets_of(chosen(view.fetch(STALE_AFTER_S), choice)))
+        within = replace(choice, within=tenants_of(view.definition, wave))
+        found = list(targets_of(chosen(view.fetch(STALE_AFTER_S), within)))
         fleet = view.definition.name
         if dry_run:
             if output is SyncFormat.JSON:

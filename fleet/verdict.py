@@ -12,9 +12,10 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
-from zoneinfo import ZoneInfo
+
+from fleet.readiness import windows
 
 Bag = Mapping[str, Any]
 
@@ -23,7 +24,6 @@ REREGISTER: Final = "reregister"
 CHANGE: Final = "change"
 KINDS: Final = (DELETE, REREGISTER, CHANGE)
 _WORDS: Final = {DELETE: "delete", REREGISTER: "register anew", CHANGE: "change"}
-_DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _PLAIN: Final = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z][a-z0-9-]*")
 # How many names a message lists; an approval lists them all.
 SHOWN: Final = 10
@@ -139,13 +139,12 @@ def check_windows(move: Move, now: datetime) -> Iterator[Breach]:
     if any(approval.get("anytime") == revision for approval in fresh_approvals(move)):
         return
     for bag in (move.olds, move.news):
-        windows = bag.get("windows") or []
-        if windows and not any(is_open(window, now) for window in windows):
-            told = "; ".join(map(window_words, windows))
+        known = bag.get("windows") or []
+        if known and not any(windows.is_open(window, now) for window in known):
             yield Breach(
                 f"this run would change, delete or register anew {_counted(move.touched, 'tenant')} outside of"
                 f" `guards.windows`: {_listed(move.touched)}",
-                f"run it within {told}. {_approve(f'{{anytime: {revision}}}')}",
+                f"run it within {windows.told(known, now)}. {_approve(f'{{anytime: {revision}}}')}",
             )
             return
 
@@ -256,32 +255,6 @@ def _line(move: Move, kind: str, tenants: frozenset[str]) -> str:
         if len(templates) == 1 and (template := next(iter(templates))):
             return f"{{template: {template}, to: {template_revision(move.news, template)}}}"
     return f"{{{kind}: [{_all(tenants)}], to: {revision_of(move.news, tenants)}}}"
-
-
-def is_open(window: Mapping[str, Any], now: datetime) -> bool:
-    """Return whether a window is open at a time; it belongs to the day on which it begins."""
-    local = now.astimezone(ZoneInfo(window["timezone"]))
-    minute = local.hour * 60 + local.minute
-    begin, end = _minutes(window["from"]), _minutes(window["to"])
-    today, yesterday = local.weekday(), (local - timedelta(days=1)).weekday()
-    if begin < end:
-        return _on(window, today) and begin <= minute < end
-    return (_on(window, today) and minute >= begin) or (_on(window, yesterday) and minute < end)
-
-
-def window_words(window: Mapping[str, Any]) -> str:
-    """Return a window as a message says it."""
-    days = ", ".join(window.get("days") or ()) or "every day"
-    return f"{days} {window['from']} to {window['to']} {window['timezone']}"
-
-
-def _on(window: Mapping[str, Any], day: int) -> bool:
-    return not window.get("days") or _DAYS[day] in window["days"]
-
-
-def _minutes(time: str) -> int:
-    hours, minutes = time.split(":")
-    return int(hours) * 60 + int(minutes)
 
 
 def _look(kind: str) -> str:

@@ -21,11 +21,13 @@ from fleet import names
 from fleet.clients.argo import Argo
 from fleet.clients.kubernetes import Kubernetes
 from fleet.connections import resolve
+from fleet.definition.findings import suggest
 from fleet.definition.fleet import Fleet
 from fleet.definition.model import Delivery
 from fleet.desired.argocd import connection
 from fleet.desired.objects import Plan
 from fleet.desired.plan import asks_platform, plan
+from fleet.desired.rollout import planned_waves
 from fleet.desired.shards import part_of, part_of_fleet
 from fleet.engine import ask
 from fleet.given import config_of, mark_of, shard_of, sound_plan, source_of
@@ -165,6 +167,33 @@ def chosen(status: FleetStatus, choice: Choice) -> FleetStatus:
     if unknown:
         raise UnknownNameError("; ".join(unknown))
     return status.narrowed(choice)
+
+
+def tenants_of(definition: Fleet, waves: Sequence[str] | None) -> frozenset[str] | None:
+    """Return the tenants of some waves, each as `ROLLOUT/WAVE`; None, which is all tenants, where no wave is named.
+
+    Raises:
+        UnknownNameError: there is no such rollout or wave, or no tenant is in it.
+    """
+    if not waves:
+        return None
+    found: set[str] = set()
+    for asked in waves:
+        name, _, wave = asked.partition("/")
+        if name not in definition.rollouts:
+            known = suggest(name, definition.rollouts, "write `--wave ROLLOUT/WAVE`")
+            raise UnknownNameError(f"there is no rollout `{name}`\nhelp: {known}")
+        planned = {
+            each.wave.name: each.tenants for each in planned_waves(definition.rollouts[name], definition)
+        }
+        if wave not in planned:
+            raise UnknownNameError(
+                f"the rollout `{name}` has no wave `{wave}`\nhelp: {suggest(wave, planned, '')}"
+            )
+        if not planned[wave]:
+            raise UnknownNameError(f"no tenant is in the wave `{wave}` of the rollout `{name}`")
+        found.update(planned[wave])
+    return frozenset(found)
 
 
 def wait_for_of(stack: str | None) -> WaitFor:

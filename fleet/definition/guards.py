@@ -7,17 +7,16 @@ judged from the files, the FleetGuard resource what needs the last run.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from fleet.definition.base import DottedName, Model, Name
+from fleet.definition.windows import FORM, Window
 
 Share = Annotated[str, Field(pattern=r"^(100|[1-9]?\d)%$")]
-TimeOfDay = Annotated[str, Field(pattern=r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
 Revision = Annotated[str, Field(pattern=r"^rev-[0-9a-f]{8}$")]
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
 class Limit(Model):
@@ -41,24 +40,6 @@ class Protected(Model):
     selector: dict[str, str] = Field(
         default_factory=dict, description="Labels, all of which a tenant has to be protected."
     )
-
-
-class Window(Model):
-    """A time in which a run may change, delete or re-register tenants."""
-
-    noun: ClassVar[str] = "a window"
-
-    days: list[Day] = Field(
-        default_factory=list,
-        description="Days on which it begins: `mon`, `tue`, ...; every day when left out.",
-    )
-    begin: TimeOfDay = Field("00:00", alias="from", description="Its first minute, as `08:00`.")
-    end: TimeOfDay = Field(
-        "24:00",
-        alias="to",
-        description="Its end, as `16:30`; on the next day where that is not after `from`.",
-    )
-    timezone: str = Field("UTC", min_length=1, description="Time zone, as `Europe/Berlin`.")
 
 
 class Approval(Model):
@@ -150,7 +131,8 @@ class Guards(Model):
     )
     windows: list[Window] = Field(
         default_factory=list,
-        description="When a run may change, delete or re-register tenants; always when left out.",
+        description=f"When a run may change, delete or re-register tenants: {FORM}, in UTC without a time zone; always "
+        "when left out.",
     )
     repositories: list[str] = Field(
         default_factory=list,

@@ -6,19 +6,14 @@ Pure, like `model`; which tenant that makes in which wave is decided in `desired
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from fleet.definition.base import DottedName, Model, Name
 from fleet.definition.model import Duration, Metadata
-
-DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-
-_DAY: Final = f"({'|'.join(DAYS)})(-({'|'.join(DAYS)}))?"
-_TIME: Final = r"([01]\d|2[0-3]):[0-5]\d"
-Window = Annotated[str, Field(pattern=rf"^({_DAY}(,{_DAY})* )?{_TIME}-({_TIME}|24:00)$")]
+from fleet.definition.windows import FORM, Window
 
 
 class Release(Model):
@@ -77,7 +72,7 @@ class Wave(Model):
     )
     windows: list[Window] = Field(
         default_factory=list,
-        description="When the wave may begin, in UTC: `Mon-Fri 09:00-16:00`, `22:00-04:00`; always when left out.",
+        description=f"When the wave may begin: {FORM}, in UTC without a time zone; always when left out.",
     )
     pause: StrictBool = Field(
         default=False, description="The rollout stops before this wave: it and those after it stay at `from`."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from fleet.definition import base, guards, model, rollout
+from fleet.definition import base, guards, model, windows
 from fleet.definition.fields import choices, fields_of, type_at
 from fleet.definition.findings import Findings, listing, nearest, suggest
 from fleet.definition.shapes import BOOLEAN, INTEGER, LIST, MAPPING, TEXT, wrong_type
@@ -53,9 +53,8 @@ _WORDS: Final = {
     _pattern(model.Duration): "a duration such as `1h`, `15m` or `90s`",
     _pattern(model.Quantity): "a quantity such as `512Mi` or `1Gi`",
     _pattern(guards.Share): "a share such as `25%`",
-    _pattern(guards.TimeOfDay): "a time of day such as `08:00`",
     _pattern(guards.Revision): "a revision such as `rev-5f3a9c21`",
-    _pattern(rollout.Window): "a window such as `Mon-Fri 09:00-16:00`",
+    _pattern(windows.Window): f"a window such as {windows.FORM}",
     _pattern(model.Url): "a URL (`https://host`, no user or password in it)",
 }
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from fleet.definition.fleet import Fleet, Tenant
 from fleet.definition.guarded import selects
 from fleet.definition.guards import Approval, Limit
+from fleet.definition.windows import window_of
 from fleet.desired.application import Rendered
 from fleet.desired.objects import Desired, credential_mark
 from fleet.names import GUARD, Kind
@@ -47,7 +48,7 @@ def render_guard(
         "retired": sorted(name for name, tenant in fleet.tenants.items() if tenant.retired),
         "requireRetirement": guards.require_retirement,
         "protected": protected(fleet),
-        "windows": [window.model_dump(by_alias=True) for window in guards.windows],
+        "windows": [window_of(text) for text in guards.windows],
         "approve": [_approval(approval) for approval in guards.approve],
     }
     return Desired(kind=Kind.FLEET_GUARD, name=GUARD, properties=found)

@@ -17,6 +17,7 @@ from typing import Any, Final
 from fleet.definition.fleet import Fleet, Rollout
 from fleet.definition.model import Delivery
 from fleet.definition.rollout import Wave
+from fleet.definition.windows import window_of
 from fleet.desired.objects import Desired, Key
 from fleet.desired.ready import seconds
 from fleet.desired.rollout import PlannedWave, matrix, moves, planned_waves, revision_of
@@ -119,7 +120,7 @@ def _window(rollout: Rollout, wave: Wave, fleet: Fleet, opened: tuple[Key, ...])
         properties={
             "rollout": rollout.name,
             "wave": wave.name,
-            "windows": list(wave.windows),
+            "windows": [window_of(text) for text in wave.windows],
             "release": hashlib.sha256(text.encode()).hexdigest()[:16],
         },
         depends_on=opened,

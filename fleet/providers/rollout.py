@@ -7,9 +7,9 @@ goes on from there: a gate that did not open is in no state.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar
 
 import pulumi
 from pulumi.dynamic import CreateResult, ReadResult, UpdateResult
@@ -18,9 +18,7 @@ from fleet import names
 from fleet.providers.base import Bag, FleetProvider, declared
 from fleet.providers.ready import FleetReadyProvider, NotReadyError, Wait
 from fleet.providers.session import Refused, Session
-
-DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-MIDNIGHT: Final = timedelta(days=1)
+from fleet.readiness import windows
 
 
 class RolloutWaveProvider(FleetReadyProvider):
@@ -101,40 +99,13 @@ class RolloutWindowProvider(FleetProvider):
 
 def check_window(bag: Mapping[str, Any], now: datetime) -> None:
     """Raise where a wave may not begin now."""
-    windows: list[str] = bag["windows"]
-    if not is_within(windows, now):
+    known = bag["windows"]
+    if not any(windows.is_open(window, now) for window in known):
         raise Refused(
-            f"{_whose(bag)} may begin {' or '.join(windows)} (UTC), and it is {now:%a %H:%M}; it and what comes after"
-            " were not changed",
+            f"{_whose(bag)} may begin {windows.told(known, now)}, and it is {now:%a %H:%M} UTC; it and what comes"
+            " after were not changed",
             "run `up` again then, or change `windows` of the wave",
         )
-
-
-def is_within(windows: Iterable[str], now: datetime) -> bool:
-    """Return whether a moment is inside of one of the windows; one that ends before it begins ends the next day."""
-    for window in windows:
-        days, _, times = window.rpartition(" ")
-        begin, end = (_of_day(text) for text in times.split("-"))
-        length = end - begin if end > begin else end + MIDNIGHT - begin
-        for day in (now - MIDNIGHT, now):
-            opened = day.replace(hour=0, minute=0, second=0, microsecond=0) + begin
-            if DAYS[day.weekday()] in _days(days) and opened <= now < opened + length:
-                return True
-    return False
-
-
-def _of_day(text: str) -> timedelta:
-    hours, minutes = text.split(":")
-    return timedelta(hours=int(hours), minutes=int(minutes))
-
-
-def _days(text: str) -> set[str]:
-    found: set[str] = set()
-    for part in text.split(",") if text else ("Mon-Sun",):
-        first, _, last = part.partition("-")
-        begin, end = DAYS.index(first), DAYS.index(last or first)
-        found |= {DAYS[(begin + step) % 7] for step in range((end - begin) % 7 + 1)}
-    return found
 
 
 def _whose(bag: Mapping[str, Any]) -> str:

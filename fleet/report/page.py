@@ -6,7 +6,7 @@ Owns the template `page.html.j2`. What the page says is decided here; the templa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 
 from fleet.report.formats import age_of, name_of, short_version, summary
 from fleet.report.rows import ApplicationRow, FleetStatus, TenantRow
+from fleet.report.waves import RolloutProgress, Stage
 
 TEMPLATE: Final = "page.html.j2"
 # Every failure is in the page; beyond these they are folded.
@@ -33,6 +34,13 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
+# A wave's colour is that of the worst of it.
+STAGES: Final = {
+    Stage.FAILED: State.FAILED,
+    Stage.OPEN: State.WAITING,
+    Stage.LATER: State.UNKNOWN,
+    Stage.DONE: State.LIVE,
+}
 SIGNS: Final = {State.LIVE: "✓", State.WAITING: "…", State.FAILED: "✗", State.UNKNOWN: "?"}
 
 
@@ -78,8 +86,8 @@ class Share:
     wanted: bool
 
 
-def html_of(status: FleetStatus) -> str:
-    """Return the page of a view."""
+def html_of(status: FleetStatus, rollouts: Sequence[RolloutProgress] = ()) -> str:
+    """Return the page of a view, and of the rollouts of its fleet."""
     columns = sorted({each.application for row in status.tenants for each in row.applications})
     rows = [_row(row, status, columns) for row in status.tenants]
     failures = sorted(
@@ -102,6 +110,10 @@ def html_of(status: FleetStatus) -> str:
         failures=failures,
         unfolded=UNFOLDED,
         shares=[(column, _shares(status, column)) for column in columns],
+        rollouts=[(each, [_state_of_wave(wave.counts) for wave in each.waves]) for each in rollouts],
+        stages=list(Stage),
+        wave_signs={**SIGNS, State.UNKNOWN: "·"},
+        cut=_cut,
         problems=status.problems,
         notes=status.notes,
         states=list(State),
@@ -123,6 +135,10 @@ def _row(row: TenantRow, status: FleetStatus, columns: list[str]) -> Row:
         agent=f"{agent.version or 'none'} {agent.health}" if agent else "",
         cells=cells,
     )
+
+
+def _state_of_wave(counts: Mapping[Stage, int]) -> State:
+    return next((state for stage, state in STAGES.items() if counts[stage]), State.LIVE)
 
 
 def _cell(row: ApplicationRow, status: FleetStatus) -> Cell:

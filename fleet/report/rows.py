@@ -97,7 +97,10 @@ class TenantRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What a view is narrowed to; empty means all. `outdated` names an application by the definition."""
+    """What a view is narrowed to; empty means all. `outdated` names an application by the definition.
+
+    `within` are the only tenants that are looked at, None for all.
+    """
 
     labels: Mapping[str, str] = field(default_factory=dict)
     tenants: Collection[str] = ()
@@ -105,6 +108,7 @@ class Choice:
     versions: Collection[str] = ()
     health: Collection[str] = ()
     outdated: Collection[str] = ()
+    within: frozenset[str] | None = None
 
     @property
     def of_applications(self) -> bool:
@@ -114,7 +118,8 @@ class Choice:
     def admits_tenant(self, row: TenantRow) -> bool:
         """Return whether a tenant is asked for."""
         labelled = all(row.labels.get(key) == value for key, value in self.labels.items())
-        return labelled and (not self.tenants or row.tenant in self.tenants)
+        within = self.within is None or row.tenant in self.within
+        return labelled and within and (not self.tenants or row.tenant in self.tenants)
 
     def admits_application(self, row: ApplicationRow) -> bool:
         """Return whether an application of an admitted tenant is asked for."""

@@ -124,6 +124,14 @@ def _kill(engine: subprocess.Popen[bytes], victim: str) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def kill_all(process: subprocess.Popen[Any]) -> None:
+    """Kill a process and everything below it: providers are in groups of their own, and outlive a killed engine."""
+    for pid in (process.pid, *[below for below, _ in descendants(process.pid)]):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
 def descendants(pid: int) -> Iterator[tuple[int, str]]:
     """Yield each process below this one with its command line."""
     children: dict[int, list[int]] = {}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 
@@ -18,6 +16,7 @@ from fleet.readiness.argo import written_at
 from fleet.sandbox.sandbox import Sandbox
 from tests.e2e.argo import Day, deployment, open_day, revision_of
 from tests.e2e.conftest import data_of
+from tests.e2e.crashes import kill_all
 from tests.e2e.refusals import refusal
 from tests.e2e.transcripts import play
 
@@ -139,12 +138,22 @@ spec:
 DIRECT = "examples/05-direct"
 
 
-@pytest.fixture
-def direct(argocd_sandbox: Sandbox, tmp_path: Path) -> Iterator[Day]:
-    """Give two tenants of the direct delivery, each with one application, deployed."""
-    tenants = ("wave-one", "wave-two")
+NEXT = """\
+  from: {parameters: {version: 1.1.0}}
+  to: {template: settings-next}
+  waves:
+    - {name: canary, tenants: [wave-one, wave-two], maxFailures: 1}
+    - {name: rest}
+"""
+COMMAND = ("fleet", "rollout", "settings", "--stack", "waves", "--auto-rollback")
+
+
+@pytest.fixture(scope="module")
+def direct(argocd_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+    """Give three tenants of the direct delivery, each with one application, deployed."""
+    tenants = ("wave-one", "wave-two", "wave-three")
     with Kubernetes.connect(str(argocd_sandbox.kubeconfig)) as client:
-        day = open_day(argocd_sandbox, client, tmp_path, "waves", DIRECT)
+        day = open_day(argocd_sandbox, client, tmp_path_factory.mktemp("waves"), "waves", DIRECT)
         folder = day.project.folder / DIRECT
         shutil.rmtree(folder / "tenants")
         (folder / "kubeconfigs").mkdir()
@@ -172,16 +181,15 @@ def revisions(day: Day) -> dict[str, tuple[str, datetime | None]]:
 def test_a_broken_wave_is_taken_back_and_a_killed_rollout_goes_on(direct: Day) -> None:
     """The canary gets its version again, the others were never touched; killed while it bakes, the next one goes on."""
     project, rollout = direct.project, direct.project.folder / DIRECT / "rollout.yaml"
-    command = ("fleet", "rollout", "settings", "--stack", "waves", "--auto-rollback")
     rollout.write_text(ROLLOUT, encoding="utf-8")
     before = revisions(direct)
-    said = project.run(*command, check=False)
+    said = project.run(*COMMAND, check=False)
 
     assert said.endswith("exit code 2"), said
     report = json.loads((project.folder / "rollout-settings.json").read_text(encoding="utf-8"))
     assert (report["outcome"], report["wave"]) == ("taken back", "canary")
     assert "9.9.9" in report["failures"]["wave-one"]
-    assert [(each["live"], each["ready"]) for each in report["tenants"]] == [("1.0.0", True)] * 2
+    assert [(each["live"], each["ready"]) for each in report["tenants"]] == [("1.0.0", True)] * 3
     assert "| canary | wave-one | version=1.0.0 | 1.0.0 | - |" in (
         project.folder / "rollout-settings.md"
     ).read_text(encoding="utf-8")
@@ -191,18 +199,54 @@ def test_a_broken_wave_is_taken_back_and_a_killed_rollout_goes_on(direct: Day) -
     text = ROLLOUT.replace("9.9.9", "1.1.0").replace("[wave-one]}", "[wave-one], bake: 600s}")
     rollout.write_text(text, encoding="utf-8")
     killed = subprocess.Popen(
-        command,
+        COMMAND,
         cwd=project.folder,
         env=project.environment,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
     )
     direct.until(lambda: revisions(direct)["waves-wave-one-settings"][0] == "1.1.0", "the canary at 1.1.0")
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
+    kill_all(killed)
     assert revisions(direct)["waves-wave-two-settings"] == before["waves-wave-two-settings"]
 
     rollout.write_text(text.replace("600s", "1s"), encoding="utf-8")
     project.run("pulumi", "cancel", "--yes")
-    assert "rollout settings: done." in project.run(*command)
+    assert "rollout settings: done." in project.run(*COMMAND)
     assert {version for version, _ in revisions(direct).values()} == {"1.1.0"}
+
+
+def test_a_budget_survives_one_tenant_that_fails_and_two_stop_everything(direct: Day) -> None:
+    """Who cannot take the release says so; the wave after it begins with one of them, and not with two."""
+    project, folder = direct.project, direct.project.folder / DIRECT
+    written = (folder / "templates/settings.yaml.j2").read_text(encoding="utf-8")
+
+    def release(*failing: str) -> None:
+        """Write the next release, which these tenants cannot take."""
+        named = " ".join(f'"{name}"' for name in failing)
+        said = f"{{{{ if has .Values.loft.name (list {named}) }}}}cannot take it{{{{ end }}}}"
+        text = written.replace("name: settings\n", "name: settings-next\n", 1)
+        text = text.replace("defaultValue: 1.0.0", "defaultValue: 2.0.0")
+        text = text.replace("            data:\n", f"            fail: {said}\n            data:\n")
+        (folder / "templates/next.yaml.j2").write_text(text, encoding="utf-8")
+
+    release("wave-one", "wave-two")
+    spec = ROLLOUT[: ROLLOUT.index("  to:")] + NEXT
+    # Everybody at what the rollout begins with, whatever was before.
+    (folder / "rollout.yaml").write_text(spec.replace("maxFailures: 1", "pause: true"), encoding="utf-8")
+    project.run(*UP)
+    # Who cannot render is given as long as that, by the wave's gate and by the fleet's.
+    (folder / "fleet.yaml").write_text(FLEET.replace("timeout: 5m", "timeout: 25s"), encoding="utf-8")
+    (folder / "rollout.yaml").write_text(spec, encoding="utf-8")
+    before = revisions(direct)
+    said = refusal(project, *UP, of="RolloutWave")
+    assert re.search(r"2 of 2 tenants (have failed|are not ready after 25 s)", said), said
+    assert "cannot take it" in said
+    assert revisions(direct)["waves-wave-three-settings"] == before["waves-wave-three-settings"]
+
+    release("wave-one")
+    said = project.run(*UP, check=False)
+    assert "goes on without, as its `maxFailures` allows" in said
+    assert "wave-one" in said.partition("goes on without")[2]
+    found = {name: version for name, (version, _) in revisions(direct).items()}
+    assert found["waves-wave-two-settings"] == found["waves-wave-three-settings"] == "2.0.0"
+    # The fleet's gate waits for everybody, so that such a run does not end well.
+    assert said.endswith("exit code 1"), said

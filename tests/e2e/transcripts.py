@@ -6,6 +6,7 @@ import doctest
 import json
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from fleet.clients.kubernetes import Ref
@@ -16,11 +17,16 @@ BUSY = re.compile(r"^@ [a-z ]+\.\.\.+\n", re.MULTILINE)
 KINDS = {"argocdapplicationtemplate": "ArgoCDApplicationTemplate"}
 
 
-def play(project: Project, path: Path) -> int:
-    """Run every command of a file's console blocks, and return how many; `...` stands for anything."""
+def play(project: Project, path: Path, after: Callable[[str], None] | None = None) -> int:
+    """Run every command of a file's console blocks, and return how many; `...` stands for anything.
+
+    `after` is called with each command once it has printed what it should.
+    """
     commands = transcript(path)
     for command, expected in commands:
         check(f"{path.name}: $ {command}", expected, run(project, command))
+        if after is not None:
+            after(command)
     return len(commands)
 
 

@@ -77,6 +77,11 @@ def run(monitor: Monitor, program: Callable[[], Coroutine[Any, Any, Any]], *, pr
     try:
         return loop.run_until_complete(all_of_it())
     finally:
+        # A program that fails leaves what waits for it.
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.close()
         monitor.requests.pop(("pulumi:pulumi:Stack", "project-stack"), None)
 

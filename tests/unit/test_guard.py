@@ -157,7 +157,7 @@ def test_properties_say_what_the_fleet_says():
     guards = {
         "reregister": {"share": "5%"},
         "change": {"tenants": 3, "share": "50%"},
-        "windows": [{"days": ["mon"], "from": "08:00", "to": "16:00", "timezone": "Europe/Berlin"}],
+        "windows": ["Mon 08:00-16:00 Europe/Berlin"],
         "approve": [
             {"delete": ["b", "a"], "reason": "gone"},
             {"template": "cert-manager", "to": "rev-0123abcd"},

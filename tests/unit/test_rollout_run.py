@@ -17,6 +17,8 @@ FLEET = fleet(SOME, ROLLOUT)
 BEGAN = datetime(2026, 11, 24, 9, tzinfo=UTC)
 
 BROKEN = """\
+ +  pulumi-python:dynamic/fleet:RolloutWave tuesday.{wave} **creating failed** error: Exception calling application: \
+wave `{wave}` of rollout `tuesday` has failed, and nothing after it was changed: 1 of 1 tenants have failed after 3 s:
 Diagnostics:
   pulumi-python:dynamic/fleet:RolloutWave (tuesday.{wave}):
     error: Exception calling application: wave `{wave}` of rollout `tuesday` has failed, and nothing after it was \
@@ -71,6 +73,27 @@ def test_a_wave_that_breaks_is_taken_back_with_those_after_it(wave, tenant, stop
     assert run.failures == {tenant: "run-ai: sync Failed: exceeded | quota"}
     assert {name for name, version in versions(run).items() if version == "2.21.0"} == kept
     assert set(run.taken_back) == {each.name for each in SOME} - kept
+
+
+CLOSED = """\
+  pulumi-python:dynamic/fleet:RolloutWindow (tuesday.named):
+    error: wave `named` of rollout `tuesday` may begin Mon 09:00-10:00 UTC, next from Mon 2026-11-30 09:00 UTC, and it \
+is Tue 09:00 UTC; it and what comes after were not changed
+"""
+
+
+def test_a_wave_that_may_not_begin_yet_is_waited_for():
+    """Nothing is taken back for it; what is through stays, and the report says when to come again."""
+    ups = Ups((1, CLOSED))
+    run = carry_on(ROLLOUT, FLEET, ups, auto_rollback=True)
+
+    assert (run.outcome, run.wave) == (Outcome.WAITING, "named")
+    assert len(ups.told) == 1
+    assert {name for name, version in versions(run).items() if version == "2.21.0"} == {"alpha"}
+    report = report_json(run, [], BEGAN, BEGAN)
+    assert report["window"] == "Mon 09:00-10:00 UTC, next from Mon 2026-11-30 09:00 UTC"
+    assert report["takenBack"] == []
+    assert f"may begin {report['window']}; run this again then" in report_markdown(run, [], BEGAN, BEGAN)
 
 
 def test_a_wave_is_only_taken_back_when_asked():

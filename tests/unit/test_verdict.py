@@ -18,7 +18,6 @@ from fleet.verdict import (
     KINDS,
     REREGISTER,
     breaches,
-    is_open,
     move_of,
     revision_of,
     template_revision,
@@ -205,27 +204,6 @@ def test_windows_hold_back_changes_and_nothing_else() -> None:
     assert told(closed, {**change, "approve": [{"anytime": revision}]}) == ""
     farther = changed(change, 2, ".", approve=[{"anytime": revision}])
     assert told(closed, farther)
-
-
-@pytest.mark.parametrize(
-    ("days", "begin", "end", "at", "is_in"),
-    [
-        ([], "00:00", "24:00", "2026-11-25T23:59", True),
-        (["wed"], "10:30", "11:00", "2026-11-25T10:30", True),
-        (["wed"], "10:00", "10:30", "2026-11-25T10:30", False),
-        (["tue"], "22:00", "06:00", "2026-11-25T05:59", True),
-        (["wed"], "22:00", "06:00", "2026-11-25T05:59", False),
-        (["wed"], "22:00", "06:00", "2026-11-25T22:00", True),
-        (["wed"], "08:00", "08:00", "2026-11-26T07:59", True),
-    ],
-)
-def test_a_window_belongs_to_the_day_on_which_it_begins(
-    days: list[str], begin: str, end: str, at: str, is_in: bool
-) -> None:
-    """One that ends before it begins goes on into the next day."""
-    window = {"days": days, "from": begin, "to": end, "timezone": "UTC"}
-
-    assert is_open(window, datetime.fromisoformat(at).replace(tzinfo=UTC)) is is_in
 
 
 LINES = st.sampled_from(["@=1 .=1", "@=1 .=2", "@=2 .=1", "@=1 .=1 a=1", "@=1 .=1 a=2", "@=1 .=1 b@t=1"])
