@@ -36,6 +36,8 @@ PLATFORM: Final = "/apis/management.loft.sh/v1"
 APPLICATION_SETS: Final = "argocd-applicationset-controller"
 WORKERS: Final = 8
 SETTLE_S: Final = 1800.0
+# How many looks, a second apart, have to find nothing before a namespace counts as empty.
+QUIET_LOOKS: Final = 3
 # A LIST of everything takes its time where everything is a lot.
 ANSWER_S: Final = 120.0
 # Whose requests are counted: the server itself and its bootstrap ask for other things all the time.
@@ -119,14 +121,24 @@ class Scene:
         return names
 
     def sweep(self, namespace: str) -> None:
-        """Remove what is in a namespace of Argo CD, whoever made it."""
+        """Remove what is in a namespace of Argo CD, whoever made it, and return once nothing of it comes back."""
         with self.api() as api, ThreadPoolExecutor(WORKERS) as pool:
-            for kind in ("applicationsets", "applications", "appprojects"):
+
+            def removed(kind: str) -> int:
                 path = f"{ARGO}/namespaces/{namespace}/{kind}"
                 found, _ = api.items(path)
                 bound = [each["metadata"]["name"] for each in found if each["metadata"].get("finalizers")]
                 list(pool.map(partial(_release, api, path), bound))
                 api.request("DELETE", path)
+                return len(found)
+
+            removed("applicationsets")
+            looks = 0
+            # The controller may be in the middle of making what its sets asked for.
+            while looks < QUIET_LOOKS:
+                looks = 0 if removed("applications") else looks + 1
+                time.sleep(1)
+            removed("appprojects")
             clusters = {"labelSelector": "argocd.argoproj.io/secret-type=cluster"}
             api.request("DELETE", f"/api/v1/namespaces/{namespace}/secrets", **clusters)
 

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from fleet import names
-from fleet.definition.stack import stack_config
+from fleet.definition.stack import STACKS, stack_config
 from fleet.desired.shards import parse_shard, part_of
 from fleet.desired.writer import write
 from fleet.errors import DefinitionError, errors_of
-from fleet.given import STACKS, plan_of
+from fleet.given import plan_of
 from fleet.options import ReportFormat
 from fleet.output import print_json
 from fleet.refused import Refused
@@ -93,7 +93,7 @@ def _rendered(stack: str, root: Path) -> str | None:
         shard = parse_shard(config.get(f"{names.CONFIG_NAMESPACE}:shard"))
     except (DefinitionError, Refused):
         return None
-    values = config.get(f"{names.CONFIG_NAMESPACE}:values") or {}
+    values = config.get(names.CONFIG_VALUES) or {}
     loaded, planned = plan_of(root / _definition(config, stack), dict(values))
     if loaded.fleet is None or errors_of([*loaded.problems, *planned.problems]):
         return None

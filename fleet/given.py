@@ -15,7 +15,7 @@ from fleet import names
 from fleet.definition.fleet import Fleet, Loaded
 from fleet.definition.load import load
 from fleet.definition.source import parse_value
-from fleet.definition.stack import stack_config
+from fleet.definition.stack import STACKS, stack_config
 from fleet.desired.objects import Plan
 from fleet.desired.plan import plan
 from fleet.desired.shards import Shard, parse_shard
@@ -24,7 +24,6 @@ from fleet.options import pairs_of
 from fleet.output import print_problems
 
 PROJECT = Path("Pulumi.yaml")
-STACKS = Path("stacks")
 
 
 def source_of(
@@ -32,7 +31,7 @@ def source_of(
 ) -> tuple[Path, dict[str, Any]]:
     """Return the definition folder and the values for its Jinja2 files, as the stack's config gives them."""
     config = config_of(stack)
-    values = dict(config.get(f"{names.CONFIG_NAMESPACE}:values") or {}) | pairs_of(assignments, "--set")
+    values = dict(config.get(names.CONFIG_VALUES) or {}) | pairs_of(assignments, "--set")
     if folder is None and not stack:
         raise typer.BadParameter("name a definition folder, or a stack with `--stack`", param_hint="FOLDER")
     configured = config.get(f"{names.CONFIG_NAMESPACE}:definition") or STACKS / str(stack)

@@ -51,6 +51,8 @@ ARGOCD_FINALIZER: Final = "resources-finalizer.argocd.argoproj.io"
 
 # Pulumi config namespace: `fleet:definition`, `fleet:values`, ... and the keys of `{config: KEY}` references.
 CONFIG_NAMESPACE: Final = "fleet"
+# The stack's values for Jinja2 files.
+CONFIG_VALUES: Final = f"{CONFIG_NAMESPACE}:values"
 # Values of `fleet:waitFor`, in users' stack config and in state: what the gate waits for. The first is the default;
 # `tenants` is for a platform without Argo CD, `nothing` for an `up` that ends when all is written.
 WAIT_FOR: Final = ("applications", "tenants", "nothing")

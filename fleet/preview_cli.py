@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 import typer
 
 from fleet import names
+from fleet.definition.stack import encrypted_texts, is_encrypted
 from fleet.engine import look
 from fleet.errors import DefinitionError, format_problem
 from fleet.given import config_of, project_name
@@ -29,8 +29,6 @@ from fleet.report.preview_formats import (
     preview_table,
 )
 from fleet.view import StackConfig
-
-_VALUES: Final = f"{names.CONFIG_NAMESPACE}:values"
 
 
 class PreviewFormat(StrEnum):
@@ -113,36 +111,8 @@ def secret_values(stack: str) -> list[str]:
         DefinitionError: there is no such stack.
         Refused: Pulumi cannot tell them.
     """
-    found = config_of(stack).get(_VALUES)
-    if not _secure(found):
+    found = config_of(stack).get(names.CONFIG_VALUES)
+    if not is_encrypted(found):
         return []
-    plain = StackConfig(stack).get(_VALUES)
-    return _secrets(found, json.loads(plain) if isinstance(plain, str) else plain)
-
-
-def _secure(value: Any) -> bool:
-    """Return whether a value of a stack's file has an encrypted part."""
-    if not isinstance(value, Mapping):
-        return isinstance(value, list) and any(map(_secure, value))
-    return value.keys() == {"secure"} or any(map(_secure, value.values()))
-
-
-def _secrets(written: Any, plain: Any) -> list[str]:
-    """Return the texts in `plain` that stand encrypted in the stack's file."""
-    if isinstance(written, Mapping) and written.keys() == {"secure"}:
-        return list(_texts(plain))
-    if isinstance(written, Mapping) and isinstance(plain, Mapping):
-        pairs = [(written[key], plain[key]) for key in written.keys() & plain.keys()]
-    elif isinstance(written, list) and isinstance(plain, list):
-        pairs = list(zip(written, plain, strict=False))
-    else:
-        return []
-    return [text for pair in pairs for text in _secrets(*pair)]
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping | list):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(item)
-    else:
-        yield str(value)
+    plain = StackConfig(stack).get(names.CONFIG_VALUES)
+    return encrypted_texts(found, json.loads(plain) if isinstance(plain, str) else plain)

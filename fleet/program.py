@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,7 @@ from fleet.definition.credentials import credentials_in
 from fleet.definition.fleet import Entry, Fleet
 from fleet.definition.load import load
 from fleet.definition.model import Credential
+from fleet.definition.stack import STACKS, encrypted_texts, is_encrypted, secret_words, stack_config
 from fleet.desired.objects import Desired, Key, Plan, Reference, credential_source
 from fleet.desired.plan import asks_platform, plan
 from fleet.desired.rollout import stopped
@@ -83,7 +84,7 @@ def declare_fleet(config: pulumi.Config, project: str, stack: str) -> DeclaredFl
         Refused: `fleet:shard` says something that is no shard.
     """
     shard = parse_shard(config.get("shard"))
-    folder = Path(config.get("definition") or f"stacks/{stack}")
+    folder = Path(config.get("definition") or STACKS / stack)
     fleet, whole = plan_fleet(folder, config)
     credentials = resolve_credentials(fleet, folder, config)
     planned = part_of(whole, fleet, shard)
@@ -93,13 +94,14 @@ def declare_fleet(config: pulumi.Config, project: str, stack: str) -> DeclaredFl
     mark = names.owner_mark(project, stack)
 
     waits = wait_for(config)
+    secrets = secrets_among(values_of(config), stack)
     declared = DeclaredFleet(fleet.name, list(fleet.tenants), planned.objects)
 
     async def main() -> bool:
         try:
             known = await secrets_of(credentials)
             await declare_objects(
-                planned, lambda desired: bag_of(desired, mark, known, folder), waits, declared
+                planned, lambda desired: bag_of(desired, mark, known, folder, secrets), waits, declared
             )
         except BaseException as error:
             declared.failed(error)
@@ -221,13 +223,27 @@ def values_of(config: pulumi.Config) -> Mapping[str, Any]:
     Raises:
         RunError: they are no mapping.
     """
-    key = f"{names.CONFIG_NAMESPACE}:values"
+    key = names.CONFIG_VALUES
     values: Any = config.get_object("values") or {}
     if not isinstance(values, Mapping):
         raise pulumi.RunError(
             f"`{key}` is no mapping\nhelp: run `pulumi config set --path '{key}.KEY' VALUE` for each value"
         )
     return values
+
+
+def secrets_among(values: Mapping[str, Any], stack: str) -> frozenset[str]:
+    """Return the words of the secrets among the values for Jinja2 files.
+
+    The engine says no more than that there are some. Where the stack's file does not tell which, all of the values are.
+    """
+    if not pulumi.runtime.is_config_secret(names.CONFIG_VALUES):
+        return frozenset()
+    try:
+        written = stack_config(STACKS, stack).get(names.CONFIG_VALUES)
+    except DefinitionError:
+        written = None
+    return secret_words(encrypted_texts(written if is_encrypted(written) else {"secure": ""}, values))
 
 
 def check_platform(fleet: Fleet, planned: Plan, config: pulumi.Config) -> None:
@@ -332,11 +348,16 @@ def unresolved(entry: Entry | Fleet, path: Sequence[str], error: LookupError) ->
 
 
 def bag_of(
-    desired: Desired, mark: str, credentials: Mapping[Credential, Secret], folder: Path
+    desired: Desired,
+    mark: str,
+    credentials: Mapping[Credential, Secret],
+    folder: Path,
+    secrets: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return a resource's inputs: the planned properties, each credential resolved or as its source, and our mark.
 
-    A registration holds a fingerprint of what gives access to its cluster: another kubeconfig shows, and is applied.
+    A text that holds one of the `secrets`, rendered into it by a Jinja2 file, is one itself. A registration holds a
+    fingerprint of what gives access to its cluster: another kubeconfig shows, and is applied.
     """
 
     def filled(value: Any) -> Any:
@@ -349,6 +370,8 @@ def bag_of(
             return {key: filled(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [filled(item) for item in value]
+        if secrets and isinstance(value, str) and any(secret in value for secret in secrets):
+            return Secret(value)
         return value
 
     bag = {**filled(desired.properties), "owner": mark}

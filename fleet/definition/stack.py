@@ -6,7 +6,7 @@ Read for the commands that need no Pulumi; Pulumi itself hands the same config t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +17,13 @@ from fleet.definition.source import Document, parse
 from fleet.definition.text import Source, read_text
 from fleet.errors import DefinitionError, Problem, errors_of
 
+# Where a project's stacks have their files (`stackConfigDir`).
+STACKS: Final = Path("stacks")
+# A shorter text is a word like any other: to hide it wherever it stands would hide half of everything else.
+_SHORTEST: Final = 6
 _PREFIX: Final = "Pulumi."
 _SUFFIX: Final = ".yaml"
 _DEFINITION: Final = f"{names.CONFIG_NAMESPACE}:definition"
-_VALUES: Final = f"{names.CONFIG_NAMESPACE}:values"
 
 
 def stack_config(folder: Path, stack: str) -> dict[str, Any]:
@@ -63,10 +66,12 @@ def _config_in(document: Document, findings: Findings) -> dict[str, Any]:
     found = {key: value for key, value in config.items() if value is not None}
     if not isinstance(found.get(_DEFINITION, ""), str):
         wrong_type(findings, document, ("config", _DEFINITION), found[_DEFINITION], TEXT)
-    if _VALUES in found:
-        found[_VALUES] = _unpacked(found[_VALUES])
-        if not isinstance(found[_VALUES], Mapping):
-            wrong_type(findings, document, ("config", _VALUES), found[_VALUES], MAPPING)
+    if names.CONFIG_VALUES in found:
+        found[names.CONFIG_VALUES] = _unpacked(found[names.CONFIG_VALUES])
+        if not isinstance(found[names.CONFIG_VALUES], Mapping):
+            wrong_type(
+                findings, document, ("config", names.CONFIG_VALUES), found[names.CONFIG_VALUES], MAPPING
+            )
     return found
 
 
@@ -78,3 +83,37 @@ def _unpacked(value: Any) -> Any:
         return json.loads(value)
     except ValueError:
         return value
+
+
+def is_encrypted(value: Any) -> bool:
+    """Return whether a value of a stack's file has an encrypted part."""
+    if not isinstance(value, Mapping):
+        return isinstance(value, list) and any(map(is_encrypted, value))
+    return value.keys() == {"secure"} or any(map(is_encrypted, value.values()))
+
+
+def encrypted_texts(written: Any, plain: Any) -> list[str]:
+    """Return the texts in `plain` that stand encrypted in the stack's file, as `written` has it."""
+    if isinstance(written, Mapping) and written.keys() == {"secure"}:
+        return list(_texts(plain))
+    if isinstance(written, Mapping) and isinstance(plain, Mapping):
+        pairs = [(written[key], plain[key]) for key in written.keys() & plain.keys()]
+    elif isinstance(written, list) and isinstance(plain, list):
+        pairs = list(zip(written, plain, strict=False))
+    else:
+        return []
+    return [text for pair in pairs for text in encrypted_texts(*pair)]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
+    else:
+        yield str(value)
+
+
+def secret_words(secrets: Iterable[str]) -> frozenset[str]:
+    """Return secrets and each of their lines, which may stand apart, but for what is too short to be told by it."""
+    found = {word for secret in secrets for word in (secret, *map(str.strip, secret.splitlines()))}
+    return frozenset(word for word in found if len(word) >= _SHORTEST)

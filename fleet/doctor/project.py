@@ -14,13 +14,14 @@ from fleet.definition.credentials import credentials_in
 from fleet.definition.fleet import Entry, Fleet
 from fleet.definition.model import Credential
 from fleet.definition.source import parse_value
+from fleet.definition.stack import STACKS
 from fleet.desired.objects import Plan
 from fleet.desired.plan import asks_platform, plan
 from fleet.desired.shards import Shard, parse_shard, part_of
 from fleet.doctor.findings import Examination, Found, Outcome
 from fleet.doctor.machine import ENGINE, LANGUAGE, python_of
 from fleet.errors import errors_of, format_summary, ordered
-from fleet.given import PROJECT, STACKS, config_of, counts_of, plan_of, project_name, source_of
+from fleet.given import PROJECT, config_of, counts_of, plan_of, project_name, source_of
 from fleet.locks import Holder, backend_url, find_locks, lock_folder
 from fleet.names import CONFIG_NAMESPACE
 from fleet.refused import Refused

@@ -113,6 +113,9 @@ class ArgoApplicationProvider(DirectProvider):
             return
         argo = self.argo(current, bag)
         self._refuse_unknown(current, argo, bag, live)
+        # It was read a moment ago.
+        if has_settled(live):
+            return
         ended_at: float | None = None
 
         def settled() -> bool:

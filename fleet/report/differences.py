@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fleet.definition.stack import secret_words
+
 # The engine's own mask, and its protocol: a mapping with this key is a secret, an asset or a value not yet known.
 MASK: Final = "[secret]"
 SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
@@ -24,7 +26,6 @@ _FINGERPRINTS: Final = ("fingerprint", "fingerprints")
 # The provider's class and our mark: the same in every resource of a stack.
 _LEFT_OUT: Final = frozenset({"__provider", "owner"})
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
-_SHORTEST: Final = 6
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 Path = tuple[str, ...]
@@ -82,7 +83,7 @@ def masked(value: Any) -> Any:
 
 def hidden(data: Any, secrets: Iterable[str]) -> Any:
     """Return data in which no text holds any of these words: what the engine does not know to be secret."""
-    words = sorted({word for secret in secrets for word in _words_of(secret)}, key=len, reverse=True)
+    words = sorted(secret_words(secrets), key=len, reverse=True)
     if not words:
         return data
     pattern = re.compile("|".join(map(re.escape, words)))
@@ -98,11 +99,6 @@ def hidden(data: Any, secrets: Iterable[str]) -> Any:
         return MASK if not isinstance(value, bool) and str(value) in words else value
 
     return hide(data)
-
-
-def _words_of(secret: str) -> Iterator[str]:
-    """Yield a secret and each of its lines, which may stand apart; a short word would hide half of everything else."""
-    yield from (word for word in {secret, *map(str.strip, secret.splitlines())} if len(word) >= _SHORTEST)
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Difference, ...]:

@@ -153,14 +153,16 @@ def install(api: Api, manifests: list[Object]) -> None:
 
 
 def uninstall(api: Api) -> bool:
-    """Delete what `install` has put into the cluster; return whether all of it is gone."""
+    """Delete what `install` has put into the cluster, its namespace first; return whether all of it is gone."""
+    if not _delete(api, f"/api/v1/namespaces/{AGENT_NAMESPACE}"):
+        return False
     for plural in ("clusterrolebindings", "clusterroles"):
         path = f"/apis/rbac.authorization.k8s.io/v1/{plural}"
         for each in api.request("GET", path)["items"]:
             managers = {entry.get("manager") for entry in each["metadata"].get("managedFields") or ()}
             if FIELD_MANAGER in managers:
                 _delete(api, f"{path}/{each['metadata']['name']}")
-    return _delete(api, f"/api/v1/namespaces/{AGENT_NAMESPACE}")
+    return True
 
 
 def _delete(api: Api, path: str) -> bool:

@@ -47,7 +47,7 @@ def faulty(
     """The way to Argo CD through a proxy: half a second for each request, one for its retries."""
     api, cluster = ArgoCDApi.connect, Kubernetes.connect
     short: dict[str, Any] = {"timeout_s": 0.5, "patience_s": 1.0}
-    monkeypatch.setattr(ArgoCDApi, "connect", lambda server, **more: api(server, **short, **more))
+    monkeypatch.setattr(ArgoCDApi, "connect", lambda server, **more: api(server, **{**more, **short}))
     monkeypatch.setattr(Kubernetes, "connect", lambda *given, **more: cluster(*given, **{**short, **more}))
     by_kubernetes = direct.back_end == "kubernetes"
     with proxy(control_plane.endpoint() if by_kubernetes else direct.site.argocd.endpoint()) as running:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fleet.clients.kubernetes import Kubernetes, Ref
+from fleet.sandbox.processes import wait_until
 from fleet.sandbox.sandbox import Sandbox
 from tests.contract.faults import proxy
 from tests.e2e.conftest import PLATFORM, live_objects, restricted_kubeconfig
@@ -135,7 +136,10 @@ def test_cluster_renamed(small: Small, golden: Check) -> None:
         said = small.refused(*PREVIEW, of="Tenant")
         golden(GOLDEN / "incident-cluster-renamed-unguarded.txt", said)
     finally:
-        client.delete(Ref(PLATFORM, "Cluster", None, "loft-cluster-2"))
+        # The platform takes its finalizer away in its own time.
+        made = Ref(PLATFORM, "Cluster", None, "loft-cluster-2")
+        client.delete(made)
+        assert wait_until(lambda: client.get(made) is None, 30.0)
 
 
 def test_template_deleted_while_in_use(small: Small, golden: Check) -> None:

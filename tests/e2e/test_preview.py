@@ -12,7 +12,7 @@ import pytest
 
 from fleet.clients.kubernetes import Kubernetes, Ref
 from fleet.sandbox.sandbox import Sandbox
-from tests.e2e.conftest import PLATFORM, ROOT, SECRETS, Project
+from tests.e2e.conftest import PLATFORM, ROOT, SECRETS, Project, data_of
 from tests.e2e.fleets import TENANT, Small, small_fleet
 from tests.e2e.transcripts import play
 
@@ -85,6 +85,15 @@ def test_what_a_pull_request_is_told(small: Small) -> None:
         0,
         {"create": 2, "update": 8, "replace": 0, "delete": 2, "same": 5},
     )
+
+    # In state it is encrypted, and stays so when a hand's edit is put back.
+    epsilon = Ref(PLATFORM, "VirtualClusterInstance", "p-small", "epsilon")
+    for _ in range(2):
+        small.project.up()
+        assert RENDERED not in small.project.state()
+        assert small.project.steps() == set()
+        assert data_of(small.project.client.get(epsilon))["metadata"]["labels"]["ring"] == RENDERED
+        small.project.client.patch(epsilon, {"metadata": {"labels": {"ring": "hand"}}})
 
 
 def test_what_a_pull_request_is_told_of_a_refusal(small: Small) -> None:

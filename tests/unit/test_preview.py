@@ -16,8 +16,8 @@ from markdown_it import MarkdownIt
 from pulumi.runtime import rpc
 from rich.console import Console
 
+from fleet.definition.stack import encrypted_texts
 from fleet.names import Kind
-from fleet.preview_cli import _secrets
 from fleet.report.differences import KNOWN_LATER, MASK, SIGNATURE, UNKNOWN, differences, hidden, masked
 from fleet.report.markdown import block, code, html_code, markdown_table
 from fleet.report.preview import Preview, failed, preview_of, unpacked_steps
@@ -263,13 +263,13 @@ def test_secrets_that_were_rendered_into_text_are_hidden() -> None:
         "deep": [{"password": "hunter22"}],
         "key": {"a": "one\ntwo words", "b": 654321},
     }
-    secrets = _secrets(written, plain)
+    secrets = encrypted_texts(written, plain)
 
     assert sorted(secrets) == ["654321", "hunter22", "one\ntwo words"]
     assert hidden({"hunter22": ["x hunter22y", "  two words", 654321, True, "dev"]}, secrets) == {
         MASK: [f"x {MASK}y", f"  {MASK}", MASK, True, "dev"]
     }
-    assert _secrets({"secure": "v1:all"}, plain) == ["dev", "hunter22", "one\ntwo words", "654321"]
+    assert encrypted_texts({"secure": "v1:all"}, plain) == ["dev", "hunter22", "one\ntwo words", "654321"]
 
 
 def test_the_marks_are_those_of_the_protocol() -> None:

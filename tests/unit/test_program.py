@@ -22,7 +22,7 @@ from fleet.names import Kind
 from fleet.providers.registration import fingerprint
 from fleet.providers.wire import Secret, to_bag, to_struct
 from tests.unit import test_rollout as rollouts
-from tests.unit.fleets import connector, direct_fleet, fleet
+from tests.unit.fleets import connector, direct_fleet, fleet, tenant
 
 FOLDER = Path("stacks/test")
 CONFIG = ("argocdToken", "akuityApiKeyId", "platformKey", "farKubeconfig")
@@ -88,6 +88,38 @@ def test_plain_credential_is_a_secret(config):
     value = asyncio.run(held())
     assert isinstance(value, Secret)
     assert (value.value, repr(value)) == ("hunter2", "Secret(...)")
+
+
+def test_a_secret_that_a_jinja2_file_renders_is_one_in_state(config, monkeypatch):
+    """The engine encrypts the whole text that holds it, wherever that stands, and nothing else."""
+    values = {"licence": "hunter22", "region": "eu-west", "short": "ab"}
+    written = {"licence": {"secure": "v1:a"}, "region": "eu-west", "short": {"secure": "v1:b"}}
+    Path("stacks/Pulumi.test.yaml").write_text(
+        json.dumps({"config": {"fleet:values": written}}), encoding="utf-8"
+    )
+    monkeypatch.setattr(pulumi.runtime, "is_config_secret", lambda key: key == "fleet:values")
+
+    secrets = program.secrets_among(values, "test")
+    of = fleet(tenants=[tenant("acme", labels={"licence": "is-hunter22", "region": "eu-west"})])
+    desired = next(each for each in plan(of).objects if each.kind is Kind.TENANT)
+    bag = program.bag_of(desired, "project.stack", {}, FOLDER, secrets)
+
+    labels = bag["manifest"]["metadata"]["labels"]
+    assert secrets == {"hunter22"}
+    assert isinstance(labels["licence"], Secret)
+    assert labels["licence"].value == "is-hunter22"
+    assert labels["region"] == "eu-west"
+    assert "hunter22" not in str(bag)
+
+
+def test_all_values_are_secret_where_nobody_tells_which(config, monkeypatch):
+    """A stack's config may be elsewhere than in its file."""
+    monkeypatch.setattr(pulumi.runtime, "is_config_secret", lambda _key: True)
+
+    assert program.secrets_among({"licence": "hunter22", "more": ["a region"]}, "other") == {
+        "hunter22",
+        "a region",
+    }
 
 
 def test_registration_has_a_fingerprint_of_its_access(config, monkeypatch):
