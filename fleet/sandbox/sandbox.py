@@ -231,6 +231,8 @@ class Sandbox:
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(self.folder / "passphrase"),
             "PULUMI_HOME": str(self.folder / "pulumi-home"),
             **engine.ENVIRONMENT,
+            # At every command the engine would try to download a provider that a package beside `fleet` asks for.
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
             **more,
         }
 
