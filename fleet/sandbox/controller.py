@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import fields
@@ -53,6 +53,15 @@ from fleet.sandbox.wiring import ARGOCD
 MANAGER: Final = "platform-stand-in"
 WRITERS: Final = 4
 RETRY_S: Final = 0.5
+# What may be in a namespace that goes: an agent's bundle, and what comes with every namespace. What would be left in it
+# is there again as soon as another namespace takes the name.
+_IN_NAMESPACES: Final[Mapping[str, tuple[str, ...]]] = {
+    "/api/v1": ("secrets", "configmaps", "serviceaccounts", "services", "persistentvolumeclaims", "pods"),
+    "/apis/apps/v1": ("deployments", "replicasets"),
+    "/apis/rbac.authorization.k8s.io/v1": ("rolebindings", "roles"),
+    "/apis/networking.k8s.io/v1": ("networkpolicies",),
+    "/apis/policy/v1": ("poddisruptionbudgets",),
+}
 
 log = logging.getLogger("platform stand-in")
 
@@ -280,15 +289,10 @@ class Controller:
         return self._api.request("PUT", path, write.body)
 
     def _finalize(self, path: str, namespace: Object) -> Any:
-        for plural in (
-            "secrets",
-            "configmaps",
-            "serviceaccounts",
-            "services",
-            "persistentvolumeclaims",
-            "pods",
-        ):
-            self._api.request("DELETE", f"{path}/{plural}")
+        name = namespace["metadata"]["name"]
+        for root, plurals in _IN_NAMESPACES.items():
+            for plural in plurals:
+                self._api.request("DELETE", f"{root}/namespaces/{name}/{plural}")
         return self._api.request("PUT", f"{path}/finalize", {**namespace, "spec": {"finalizers": []}})
 
 
