@@ -8,12 +8,12 @@ import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from fleet import names
-from fleet.definition.stack import STACKS, stack_config
+from fleet.definition.stack import STACKS, definition_folder, stack_config, stack_names
 from fleet.desired.shards import parse_shard, part_of
 from fleet.desired.writer import write
 from fleet.errors import DefinitionError, errors_of
@@ -50,7 +50,7 @@ def changed(
     """
     base = _git("merge-base", since, "HEAD").decode().strip()
     files = _git("diff", "--name-only", "--no-renames", "-z", base).decode().split("\0")
-    there = sorted(path.name.split(".", 1)[1].rsplit(".", 1)[0] for path in STACKS.glob("Pulumi.*.yaml"))
+    there = stack_names(STACKS)
     if unknown := sorted({*(stack or ())} - {*there}):
         raise Refused(f"there is no stack `{unknown[0]}` here", f"the stacks are {', '.join(there)}")
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +68,7 @@ def _differs(stack: str, before: Path, files: Sequence[str]) -> bool:
     if any(file.startswith(PROGRAM) for file in files) or f"{STACKS}/Pulumi.{stack}.yaml" in files:
         return True
     try:
-        definition = PurePosixPath(_definition(stack_config(STACKS, stack), stack))
+        definition = PurePosixPath(definition_folder(stack_config(STACKS, stack), stack))
     except DefinitionError:
         return True
     paths = list(map(PurePosixPath, files))
@@ -82,10 +82,6 @@ def _differs(stack: str, before: Path, files: Sequence[str]) -> bool:
     )
 
 
-def _definition(config: dict[str, Any], stack: str) -> str:
-    return str(config.get(f"{names.CONFIG_NAMESPACE}:definition") or f"{STACKS}/{stack}")
-
-
 def _rendered(stack: str, root: Path) -> str | None:
     """Return what a stack declares, as text, None where that cannot be told."""
     try:
@@ -94,7 +90,7 @@ def _rendered(stack: str, root: Path) -> str | None:
     except (DefinitionError, Refused):
         return None
     values = config.get(names.CONFIG_VALUES) or {}
-    loaded, planned = plan_of(root / _definition(config, stack), dict(values))
+    loaded, planned = plan_of(root / definition_folder(config, stack), dict(values))
     if loaded.fleet is None or errors_of([*loaded.problems, *planned.problems]):
         return None
     return write(part_of(planned, loaded.fleet, shard))

@@ -15,7 +15,7 @@ from fleet import names
 from fleet.definition.fleet import Fleet, Loaded
 from fleet.definition.load import load
 from fleet.definition.source import parse_value
-from fleet.definition.stack import STACKS, stack_config
+from fleet.definition.stack import STACKS, definition_folder, stack_config
 from fleet.desired.objects import Plan
 from fleet.desired.plan import plan
 from fleet.desired.shards import Shard, parse_shard
@@ -34,8 +34,7 @@ def source_of(
     values = dict(config.get(names.CONFIG_VALUES) or {}) | pairs_of(assignments, "--set")
     if folder is None and not stack:
         raise typer.BadParameter("name a definition folder, or a stack with `--stack`", param_hint="FOLDER")
-    configured = config.get(f"{names.CONFIG_NAMESPACE}:definition") or STACKS / str(stack)
-    return folder or Path(configured), values
+    return folder or definition_folder(config, str(stack)), values
 
 
 def config_of(stack: str | None) -> dict[str, Any]:

@@ -26,6 +26,17 @@ _SUFFIX: Final = ".yaml"
 _DEFINITION: Final = f"{names.CONFIG_NAMESPACE}:definition"
 
 
+def stack_names(folder: Path) -> list[str]:
+    """Return the stacks that have a settings file in a folder, in order."""
+    known = (file.name for file in folder.glob(f"{_PREFIX}*{_SUFFIX}"))
+    return sorted(name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for name in known)
+
+
+def definition_folder(config: Mapping[str, Any], stack: str) -> Path:
+    """Return the definition folder that a stack's config names, below the project's: by default its own."""
+    return Path(config.get(_DEFINITION) or STACKS / stack)
+
+
 def stack_config(folder: Path, stack: str) -> dict[str, Any]:
     """Return the config of a stack as its file holds it, encrypted values included; `fleet:values` as a mapping.
 
@@ -34,10 +45,10 @@ def stack_config(folder: Path, stack: str) -> dict[str, Any]:
     """
     path = folder / f"{_PREFIX}{stack}{_SUFFIX}"
     if not path.is_file():
-        known = (file.name for file in folder.glob(f"{_PREFIX}*{_SUFFIX}"))
-        stacks = [name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for name in known]
         message = f"there is no stack `{stack}` here, since there is no `{path}`"
-        problem = Problem("unreadable-file", message, help=suggest(stack, stacks, "name one with `--stack`"))
+        problem = Problem(
+            "unreadable-file", message, help=suggest(stack, stack_names(folder), "name one with `--stack`")
+        )
         raise DefinitionError((problem,))
     text = read_text(path, str(path))
     if isinstance(text, Problem):
