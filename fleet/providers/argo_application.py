@@ -164,19 +164,16 @@ class ArgoApplicationProvider(DirectProvider):
         Past it, the deletion goes on without us: the cluster's registration waits for its end. One that Argo CD cannot
         bring to an end, since it does not reach the cluster, is refused much earlier.
         """
-        argo, uid, namespace = (
-            self.argo(current, bag),
-            live["metadata"]["uid"],
-            live["metadata"].get("namespace"),
-        )
-        labels = self.narrowed(bag)
+        home, ref, uid = self.home(current, bag), self.ref(bag), live["metadata"]["uid"]
         failing_at: float | None = None
 
         def gone() -> bool:
             nonlocal failing_at
-            found = current.polled(argo, names.ARGOCD_API_VERSION, "Application", namespace, labels)
-            left = [each for each in found if each["metadata"]["uid"] == uid]
-            words = deletion_error(left[0]) if left else ""
+            # Few are waited for at a time: a LIST would read all that are left, again and again.
+            left = home.get(ref)
+            if left is None or left["metadata"]["uid"] != uid:
+                return True
+            words = deletion_error(left)
             failing_at = (failing_at or time.monotonic()) if words else None
             if failing_at is not None and time.monotonic() - failing_at >= STUCK_S:
                 raise Refused(
@@ -184,7 +181,7 @@ class ArgoApplicationProvider(DirectProvider):
                     "bring the cluster's API server back and run again; or put the tenant back with"
                     " `decommission: force`, run `pulumi up`, and remove it then: what is in the cluster is left there",
                 )
-            return not left
+            return False
 
         wait_until(gone, current.deadline("applications", GONE_S))
 

@@ -29,7 +29,7 @@ from fleet.refused import Refused
 # For all tenants that one run deletes together: longer waits are the business of what the tenants depend on.
 DELETE_BUDGET_S: Final = 120.0
 RELEASE_TIMEOUT_S: Final = 300.0
-FIRST_PAUSE_S: Final = 0.25
+FIRST_PAUSE_S: Final = 0.05
 LAST_PAUSE_S: Final = 5.0
 # How old the answer that waiting threads share may be.
 POLLED_S: Final = 0.5

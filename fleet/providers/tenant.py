@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from fleet import names
 from fleet.clients.kubernetes import Manifest
 from fleet.clients.values import format_values, parse_values
 from fleet.providers.base import Bag, ObjectProvider, refuse_unacknowledged
@@ -77,11 +76,12 @@ class TenantProvider(ObjectProvider):
 
         Past it, the deletion goes on without us: what the tenant depends on waits for its end.
         """
-        namespace, uid = live["metadata"]["namespace"], live["metadata"]["uid"]
+        home, ref, uid = self.home(current, bag), self.ref(bag), live["metadata"]["uid"]
 
         def gone() -> bool:
-            found = current.objects(names.PLATFORM_API_VERSION, "VirtualClusterInstance", namespace)
-            return all(item["metadata"]["uid"] != uid for item in found)
+            # Few are waited for at a time: a LIST would read all that are left, again and again.
+            left = home.get(ref)
+            return left is None or left["metadata"]["uid"] != uid
 
         wait_until(gone, current.delete_deadline())
 

@@ -103,9 +103,8 @@ class Platform:
 
 
 @pytest.fixture
-def platform(kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
-    """An empty platform with one project namespace; waits are short."""
-    monkeypatch.setattr(sessions, "FIRST_PAUSE_S", 0.1)
+def platform(kubernetes: Kubernetes) -> Iterator[Platform]:
+    """An empty platform with one project namespace."""
     made = Platform(kubernetes, f"t{next(_COUNTER)}")
     made.kubernetes.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made.namespace}})
     made.fresh()
@@ -154,7 +153,6 @@ def direct(
     request: pytest.FixtureRequest, argo_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Direct]:
     """One way to Argo CD, with names of its own; what is left of them is gone at the end."""
-    monkeypatch.setattr(sessions, "FIRST_PAUSE_S", 0.1)
     config = {f"fleet:{TOKEN}": argo_site.argocd.account().token}
     made = Direct(
         argo_site,

@@ -179,7 +179,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture
 def place(cluster: ControlPlane, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A stand-in without clusters, and a tenant without an agent; waits are short."""
-    monkeypatch.setattr(sessions, "FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr(agents, "RECONCILE_TIMEOUT_S", 5.0)
     monkeypatch.setattr(akuity_http, "Retries", lambda: QUICK)
     used: set[str] = set()
