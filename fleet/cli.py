@@ -121,7 +121,7 @@ def render(folder: Folder = None, stack: Stack = None, assignments: Assignments 
     """
     from fleet.desired.writer import write  # noqa: PLC0415  # for this command alone
 
-    definition, planned = sound_plan(*source_of(folder, stack, assignments))
+    definition, planned = sound_plan(*source_of(folder, stack, assignments), digests=True)
     sys.stdout.write(write(part_of(planned, definition, shard_of(stack))))
 
 

@@ -70,9 +70,11 @@ def plan_of(
     return loaded, plan(loaded.fleet, digests=digests) if loaded.fleet else Plan((), ())
 
 
-def sound_plan(folder: Path, values: dict[str, Any], *, quiet: bool = False) -> tuple[Fleet, Plan]:
+def sound_plan(
+    folder: Path, values: dict[str, Any], *, quiet: bool = False, digests: bool = False
+) -> tuple[Fleet, Plan]:
     """Return a fleet and its plan; with errors the report goes to stderr and the command ends with 1."""
-    loaded, planned = plan_of(folder, values)
+    loaded, planned = plan_of(folder, values, digests=digests)
     problems = ordered([*loaded.problems, *planned.problems])
     if loaded.fleet is None or errors_of(problems):
         print_problems(problems)

@@ -138,7 +138,7 @@ def open_view(
         lambda: Kubernetes.connect(kubeconfig, context), lambda reference: resolve(reference, config.get)
     ) as reach:
         if asks_platform(definition):
-            whole = plan(definition, project_prefix=reach.kubernetes().project_prefix())
+            whole = plan(definition, project_prefix=reach.kubernetes().project_prefix(), digests=False)
         yield View(
             definition=part_of_fleet(definition, shard),
             plan=part_of(whole, definition, shard),

@@ -15,8 +15,8 @@ from fleet.names import Kind
 def render_direct_ready(fleet: Fleet, objects: Sequence[Desired], *, digests: bool = True) -> Desired:
     """Return the gate over all other objects; with any of them its digest changes, and the gate is asked again.
 
-    Without `digests` it is only good to be counted. A tenant with `decommission: force` is given up: nobody waits for
-    it, since its cluster may answer no more.
+    Without `digests` it is good to be looked at, not to be carried out. A tenant with `decommission: force` is given
+    up: nobody waits for it, since its cluster may answer no more.
     """
     argocd: dict[str, Any] = {}
     akuity: dict[str, Any] = {}

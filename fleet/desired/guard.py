@@ -37,7 +37,7 @@ def render_guard(
     """Return the guard over a plan.
 
     `gate` is the plan's last object: whether it has passed with this plan tells later whether the run was finished.
-    Without `digests` nothing of the plan is on record, which is only good to be checked.
+    Without `digests` nothing of the plan is on record, which is good to be looked at, not to be carried out.
     """
     guards = fleet.spec.guards
     limits = {"delete": guards.delete, "reregister": guards.reregister, "change": guards.change}

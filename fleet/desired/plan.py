@@ -40,7 +40,7 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None, digests: bool = Tru
     """Return every object of the fleet, each after those it depends on, and the problems found on the way.
 
     `project_prefix` is what the platform answers; the definition's own word comes before it, `p-` after. Without
-    `digests` of all that is planned the plan is only good to be checked.
+    `digests` of all that is planned the plan is good to be checked and looked at, not to be carried out.
     """
     prefix = prefix_of(fleet, project_prefix)
     direct = fleet.spec.delivery is Delivery.DIRECT

@@ -20,7 +20,7 @@ SECONDS = {"h": 3600, "m": 60, "s": 1}
 def render_ready(fleet: Fleet, objects: Sequence[Desired], *, digests: bool = True) -> Desired:
     """Return the gate over all other objects; with any of them its digest changes, and the gate is asked again.
 
-    Without `digests` it is only good to be counted.
+    Without `digests` it is good to be looked at, not to be carried out.
     """
     waits_for = [desired for desired in objects if desired.kind in (Kind.TENANT, Kind.APPLICATION)]
     return Desired(
@@ -28,7 +28,7 @@ def render_ready(fleet: Fleet, objects: Sequence[Desired], *, digests: bool = Tr
         name=fleet.name,
         properties={
             "tenants": tenants_by_namespace(objects),
-            **(render_sources(objects) if digests else {}),
+            **render_sources(objects),
             "digest": digest(objects) if digests else "",
             "timeoutSeconds": seconds(fleet.spec.gate.timeout),
         },

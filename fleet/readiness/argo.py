@@ -317,6 +317,9 @@ def _sources(spec: Mapping[str, Any]) -> list[Any]:
 
 def _canonical(value: Any, *, verbatim: bool = False) -> Any:
     """Return JSON as Argo CD keeps it: without what is empty, whole numbers as integers."""
+    # Nearly all values are texts, and asking for an abstract type takes long.
+    if type(value) is str:
+        return value
     if isinstance(value, Mapping):
         kept = {
             str(key): _canonical(item, verbatim=verbatim or key == "valuesObject")

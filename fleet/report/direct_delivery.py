@@ -31,6 +31,7 @@ from fleet.report.rows import (
 )
 
 _LOST = "Failed"
+_JUDGED = (Kind.FLEET_READY, Kind.AKUITY_AGENT, Kind.CLUSTER_REGISTRATION, Kind.ARGO_APPLICATION)
 
 
 @dataclass(slots=True)
@@ -66,7 +67,8 @@ def fetch_direct_status(
         Refused: a credential does not resolve.
     """
     bags = {
-        kind: [bag_of(each.properties, folder) for each in plan.objects if each.kind is kind] for kind in Kind
+        kind: [bag_of(each.properties, folder) for each in plan.objects if each.kind is kind]
+        for kind in _JUDGED
     }
     (ready,) = bags[Kind.FLEET_READY]
     found: dict[str, _Tenant] = {tenant: _Tenant() for tenant in definition.tenants}
