@@ -33,7 +33,7 @@ from bench.measure import CommandError, Measured, measure
 from bench.report import machine
 from bench.rivals import applicationsets, kubectl
 from bench.scene import ARGO, PLATFORM, Scene, more_requests, say
-from bench.stacks import ROOT, Stack, counts, expect, fleet_stack, floor_stack, plain_stack
+from bench.stacks import ROOT, Stack, UnexpectedError, counts, expect, fleet_stack, floor_stack, plain_stack
 from fleet import names as permanent
 
 # Guard and gate: every change of the definition reaches both.
@@ -45,12 +45,14 @@ FLOOR_DESTROY: Final = "plain floor: destroy"
 PARSE: Final = "PyYAML's C loader"
 LISTS: Final = "raw LIST calls"
 OURS: Final = "ours: up"
+ONE_STACK: Final = "ours: preview + up, one stack"
+SHARDS: Final = 4
 # A rival that takes longer than this is measured once.
 LONG_S: Final = 300.0
 # In percent of the tenants.
 DRIFT: Final = 5
 
-DAY: Final = ("up", "preview", "change", "drift", "add", "remove", "destroy", "status", "plain")
+DAY: Final = ("up", "preview", "change", "drift", "add", "remove", "destroy", "status", "shards", "plain")
 OFFLINE: Final = ("validate", "render")
 RIVALS: Final = ("floor", "kubectl", "applicationset")
 
@@ -169,6 +171,8 @@ class Lifecycle:
             self._destroy(ours, floor)
         if self.delivery == "direct":
             self._rivals(folder, manifests)
+            if self.choice.wants("shards"):
+                self._shards(folder)
 
     def _up(self, folder: Path, ours: Stack, names: Names) -> Stack | None:
         """Bring the fleet up, then the floor with as many resources, and return the floor."""
@@ -246,6 +250,28 @@ class Lifecycle:
         lists = [_bin("python"), "-m", "bench.lists", self.delivery, space, "--context", context]
         beside = measure(lists, cwd=ROOT, env=ours.environment, log=folder / "lists.log")
         self._beside("status", LISTS, Beside.of(beside))
+
+    def _shards(self, folder: Path) -> None:
+        """Bring the fleet up as shards, side by side, and then as one stack: each with its previews."""
+        self.scene.pause_stand_in()
+        room = self.scene.room(self.delivery)
+        sharded = fleet_stack(self.scene, folder / "shards", room, self.tenants, self.delivery)
+        command = [_bin("fleet"), "shards", "up", "--stack", sharded.name, "--shards", str(SHARDS)]
+        log = folder / "shards.log"
+        self._take("shards", measure(command, cwd=sharded.folder, env=sharded.environment, log=log))
+        self._applied(room)
+        room = self.scene.room(self.delivery)
+        whole = fleet_stack(self.scene, folder / "whole", room, self.tenants, self.delivery)
+        self._beside("shards", ONE_STACK, Beside.of(whole.pulumi("up", "--yes")))
+        self._applied(room)
+
+    def _applied(self, room: Names) -> None:
+        """Take away what is in a room, which must be every Application of the fleet."""
+        with self.scene.api() as api:
+            found, _ = api.items(f"{ARGO}/namespaces/{room.argocd_namespace}/applications")
+        if len(found) != self.tenants * APPLICATIONS:
+            raise UnexpectedError(f"{len(found)} Applications of {self.tenants * APPLICATIONS}")
+        self.scene.sweep(room.argocd_namespace)
 
     # --- rivals ---
 

@@ -22,6 +22,7 @@ CASES: Final[Mapping[str, str]] = {
     "validate": "`fleet validate`",
     "render": "`fleet render`",
     "status": "`fleet status`",
+    "shards": "`fleet shards up`, four shards, from nothing",
     "plain": "the plain dynamic-provider program itself, `up`",
 }
 
