@@ -22,6 +22,8 @@ CASES: Final[Mapping[str, str]] = {
     "validate": "`fleet validate`",
     "render": "`fleet render`",
     "status": "`fleet status`",
+    "rollback": "`fleet rollout` whose canary breaks: taken back",
+    "rollout": "`fleet rollout` in three waves",
     "plain": "the plain dynamic-provider program itself, `up`",
 }
 
