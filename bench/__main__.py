@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-from bench import results
+from bench import results, rollouts
 from bench.definitions import DELIVERIES
-from bench.lifecycle import DAY, OFFLINE, RIVALS, Choice, Lifecycle
+from bench.lifecycle import DAY, RIVALS, Lifecycle
+from bench.recorder import OFFLINE, Choice
 from bench.report import machine, table
 from bench.scene import Scene, say
 from fleet.sandbox import toolchain
@@ -45,7 +46,8 @@ def arguments() -> argparse.Namespace:
         choices=[*results.CASES],
         default=[*results.CASES],
         metavar="CASE",
-        help=f"any of: {', '.join(results.CASES)} (all). `up` and `destroy` happen in any case",
+        help=f"any of: {', '.join(results.CASES)} (all). `up` and `destroy` happen with any"
+        f" but {', '.join((*OFFLINE, *rollouts.CASES))}",
     )
     parser.add_argument(
         "--rivals",
@@ -79,16 +81,24 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="fleet-bench-"))
     say(f"measuring in {folder}, on {machine()}")
     for tenants in given.tenants:
-        # A store of its own for each size: nothing of one weighs on the next.
-        with Scene(folder / str(tenants), given.keep, "applicationset" in rivals) as scene:
-            for number, delivery in enumerate(deliveries):
-                # They are the same files for both, but for a few lines.
-                wanted = cases - set(OFFLINE) if number else cases
-                if given.resume:
-                    wanted -= _measured(given.results, tenants, delivery, runs)
-                if wanted:
-                    choice = Choice(wanted, rivals, runs, given.results, load)
-                    Lifecycle(scene, choice, tenants, delivery).measure_all()
+        choices = {}
+        for number, delivery in enumerate(deliveries):
+            # They are the same files for both, but for a few lines.
+            wanted = cases - set(OFFLINE) if number else cases
+            if given.resume:
+                wanted -= _measured(given.results, tenants, delivery, runs)
+            choices[delivery] = Choice(wanted, rivals, runs, given.results, load)
+        days = {delivery: choice for delivery, choice in choices.items() if choice.wants(*DAY, *OFFLINE)}
+        if days:
+            # A store of its own for each size: nothing of one weighs on the next.
+            with Scene(folder / str(tenants), given.keep, "applicationset" in rivals) as scene:
+                for delivery, choice in days.items():
+                    Lifecycle(scene=scene, choice=choice, tenants=tenants, delivery=delivery).measure_all()
+        direct = choices.get("direct")
+        if direct and direct.wants(*rollouts.CASES):
+            rollouts.Rollouts(choice=direct, tenants=tenants, delivery="direct").measure_all(
+                folder, keep=given.keep
+            )
     if not given.keep:
         shutil.rmtree(folder)
     say(f"done after {time.monotonic() - began:.0f} s")
@@ -112,7 +122,7 @@ def _measured(path: Path, tenants: int, delivery: str, runs: int) -> set[str]:
     }
 
 
-assert {*DAY, *OFFLINE} == {*results.CASES}
+assert {*DAY, *OFFLINE, *rollouts.CASES} == {*results.CASES}
 
 if __name__ == "__main__":
     sys.exit(main())

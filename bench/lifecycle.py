@@ -9,15 +9,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from bench import results
 from bench.definitions import (
     APPLICATIONS,
     CHANGED_TEMPLATE,
@@ -30,7 +27,7 @@ from bench.definitions import (
     write_tenant,
 )
 from bench.measure import CommandError, Measured, measure
-from bench.report import machine
+from bench.recorder import OFFLINE, Beside, Recorder, bin_path, costs
 from bench.rivals import applicationsets, kubectl
 from bench.scene import ARGO, PLATFORM, Scene, more_requests, say
 from bench.stacks import ROOT, Stack, UnexpectedError, counts, expect, fleet_stack, floor_stack, plain_stack
@@ -53,60 +50,14 @@ LONG_S: Final = 300.0
 DRIFT: Final = 5
 
 DAY: Final = ("up", "preview", "change", "drift", "add", "remove", "destroy", "status", "shards", "plain")
-OFFLINE: Final = ("validate", "render")
 RIVALS: Final = ("floor", "kubectl", "applicationset")
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What is measured: cases, rivals, how often, and where the records go."""
-
-    cases: frozenset[str]
-    rivals: frozenset[str]
-    runs: int
-    path: Path
-    # What the machine did before anything was measured: with more than a little, seconds say nothing.
-    load: float = 0.0
-
-    def wants(self, *cases: str) -> bool:
-        """Return whether any of the cases is asked for."""
-        return any(case in self.cases for case in cases)
-
-
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """What a reference took; the processor time of one that is no command of ours is not known."""
-
-    seconds: float
-    cpu_s: float | None = None
-
-    @classmethod
-    def of(cls, taken: Measured) -> Self:
-        """Return what a command took."""
-        return cls(taken.seconds, taken.cpu_s)
-
-
-@dataclass
-class Samples:
-    """What was measured of one case, and of each of its references beside it."""
-
-    ours: list[Measured] = field(default_factory=list)
-    beside: dict[str, list[Beside]] = field(default_factory=lambda: defaultdict(list))
-    requests: list[dict[str, int]] = field(default_factory=list)
-    servers: list[dict[str, float]] = field(default_factory=list)
-    more: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Lifecycle:
+@dataclass(kw_only=True)
+class Lifecycle(Recorder):
     """All runs of one size and delivery."""
 
     scene: Scene
-    choice: Choice
-    tenants: int
-    delivery: str
-    resources: int = 0
-    samples: dict[str, Samples] = field(default_factory=lambda: defaultdict(Samples))
     _long: set[str] = field(default_factory=set)
 
     def measure_all(self) -> None:
@@ -131,16 +82,16 @@ class Lifecycle:
         write_definition(definition, self.tenants, delivery=self.delivery)
         for case in OFFLINE:
             if self.choice.wants(case):
-                self._take(case, self._here(["fleet", case, str(definition)], folder / f"{case}.log"))
+                self.take(case, self._here(["fleet", case, str(definition)], folder / f"{case}.log"))
                 parse = ["python", "-m", "bench.parse", str(definition)]
-                self._beside(case, PARSE, Beside.of(self._here(parse, folder / "parse.log")))
+                self.beside(case, PARSE, Beside.of(self._here(parse, folder / "parse.log")))
         self.resources = self.resources or _objects(folder / "validate.log")
 
     # --- with one ---
 
     def _day(self, folder: Path) -> None:
         names = self.scene.room(self.delivery)
-        ours = fleet_stack(self.scene, folder / "ours", names, self.tenants, self.delivery)
+        ours = self._stack(folder / "ours", names)
         floor = self._up(folder, ours, names)
         manifests = (
             kubectl.live_manifests(self.scene, names.argocd_namespace) if self.delivery == "direct" else []
@@ -149,8 +100,8 @@ class Lifecycle:
         if self.choice.wants("preview"):
             self._measured("preview", ours.preview)
             if floor:
-                self._beside("preview", FLOOR_REFRESH, Beside.of(floor.preview("--refresh")))
-                self._beside("preview", FLOOR_PREVIEW, Beside.of(floor.preview()))
+                self.beside("preview", FLOOR_REFRESH, Beside.of(floor.preview("--refresh")))
+                self.beside("preview", FLOOR_PREVIEW, Beside.of(floor.preview()))
         if self.choice.wants("status"):
             self._status(ours, names, folder)
         if self.choice.wants("change"):
@@ -190,7 +141,7 @@ class Lifecycle:
             say(f"  {FLOOR_UP}: {beside.seconds:.1f} s")
             for case in ("up", "change", "drift", "add", "remove"):
                 self.samples[case].beside[FLOOR_UP].append(Beside.of(beside))
-            self.samples["up"].more["floor"] = _costs([beside]) | {"state_bytes": floor.state_bytes}
+            self.samples["up"].more["floor"] = costs([beside]) | {"state_bytes": floor.state_bytes}
         if self.delivery == "platform":
             self.scene.settle(names.project, self.tenants, APPLICATIONS * self.tenants)
         return floor
@@ -235,38 +186,43 @@ class Lifecycle:
     def _destroy(self, ours: Stack, floor: Stack | None) -> None:
         self._measured("destroy", ours.destroy, any_change=True)
         if floor:
-            self._beside("destroy", FLOOR_DESTROY, Beside.of(floor.destroy()))
+            self.beside("destroy", FLOOR_DESTROY, Beside.of(floor.destroy()))
 
     def _status(self, ours: Stack, names: Names, folder: Path) -> None:
         context = "direct" if self.delivery == "direct" else "platform"
-        command = [_bin("fleet"), "status", "--stack", ours.name, "--context", context]
+        command = [bin_path("fleet"), "status", "--stack", ours.name, "--context", context]
         if self.delivery == "platform":
             command += ["--wait-for", "tenants"]
         taken = measure(
             command, cwd=ours.folder, env=ours.environment, log=folder / "status.log", expect=(0, 2)
         )
-        self._take("status", taken)
+        self.take("status", taken)
         space = names.argocd_namespace if self.delivery == "direct" else f"p-{names.project}"
-        lists = [_bin("python"), "-m", "bench.lists", self.delivery, space, "--context", context]
+        lists = [bin_path("python"), "-m", "bench.lists", self.delivery, space, "--context", context]
         beside = measure(lists, cwd=ROOT, env=ours.environment, log=folder / "lists.log")
-        self._beside("status", LISTS, Beside.of(beside))
+        self.beside("status", LISTS, Beside.of(beside))
+
+    def _stack(self, folder: Path, room: Names) -> Stack:
+        """Return a stack with the seeded fleet; as for the rivals, its runs end when all is written."""
+        made = fleet_stack(self.scene, folder, self.delivery, permanent.WAIT_FOR_NOTHING)
+        write_definition(made.folder / "definition", self.tenants, delivery=self.delivery, names=room)
+        return made
 
     def _shards(self, folder: Path) -> None:
         """Bring the fleet up as shards, side by side, and then as one stack: each with its previews."""
         self.scene.pause_stand_in()
         room = self.scene.room(self.delivery)
-        sharded = fleet_stack(self.scene, folder / "shards", room, self.tenants, self.delivery)
-        command = [_bin("fleet"), "shards", "up", "--stack", sharded.name, "--shards", str(SHARDS)]
+        sharded = self._stack(folder / "shards", room)
+        command = [bin_path("fleet"), "shards", "up", "--stack", sharded.name, "--shards", str(SHARDS)]
         log = folder / "shards.log"
-        self._take("shards", measure(command, cwd=sharded.folder, env=sharded.environment, log=log))
-        self._applied(room)
+        self.take("shards", measure(command, cwd=sharded.folder, env=sharded.environment, log=log))
+        self._swept(room)
         room = self.scene.room(self.delivery)
-        whole = fleet_stack(self.scene, folder / "whole", room, self.tenants, self.delivery)
-        self._beside("shards", ONE_STACK, Beside.of(whole.pulumi("up", "--yes")))
-        self._applied(room)
+        self.beside("shards", ONE_STACK, Beside.of(self._stack(folder / "whole", room).pulumi("up", "--yes")))
+        self._swept(room)
 
-    def _applied(self, room: Names) -> None:
-        """Take away what is in a room, which must be every Application of the fleet."""
+    def _swept(self, room: Names) -> None:
+        """Empty a room, in which must be every Application of the fleet."""
         with self.scene.api() as api:
             found, _ = api.items(f"{ARGO}/namespaces/{room.argocd_namespace}/applications")
         if len(found) != self.tenants * APPLICATIONS:
@@ -289,9 +245,9 @@ class Lifecycle:
         namespace = self.scene.room("direct").argocd_namespace
         kubectl.write_files(folder, kubectl.moved(manifests, namespace))
         applied = kubectl.apply(self.scene, folder)
-        self._beside("up", kubectl.NAME, Beside.of(applied))
+        self.beside("up", kubectl.NAME, Beside.of(applied))
         if self.choice.wants("preview"):
-            self._beside("preview", kubectl.DIFF, Beside.of(kubectl.diff(self.scene, folder)))
+            self.beside("preview", kubectl.DIFF, Beside.of(kubectl.diff(self.scene, folder)))
         self.scene.sweep(namespace)
         self._once_if_long("kubectl", applied.seconds)
 
@@ -303,7 +259,7 @@ class Lifecycle:
             applicationsets.make_room(api, namespace, kubectl.moved(others, namespace))
             sets = applicationsets.application_sets(applications, namespace)
             taken = applicationsets.create(self.scene, namespace, sets, len(applications))
-            self._beside("up", applicationsets.NAME, Beside(taken))
+            self.beside("up", applicationsets.NAME, Beside(taken))
             found, _ = api.items(f"{ARGO}/namespaces/{namespace}/applications")
             wanted = {each["metadata"]["name"]: each["spec"] for each in applications}
             unlike = [name for each in found if each["spec"] != wanted.get(name := each["metadata"]["name"])]
@@ -313,7 +269,7 @@ class Lifecycle:
                 changed = applicationsets.change(
                     self.scene, namespace, sets, CHANGED_TEMPLATE, NEXT_VERSION, self.tenants
                 )
-                self._beside("change", applicationsets.NAME, Beside(changed))
+                self.beside("change", applicationsets.NAME, Beside(changed))
         self.scene.sweep(namespace)
         self._once_if_long("applicationset", taken)
 
@@ -334,9 +290,9 @@ class Lifecycle:
             more["failed"] = next((line for line in lines if "RecursionError" in line), lines[0])
             say(f"  plain: {more['failed']}")
         else:
-            self._take("plain", taken)
+            self.take("plain", taken)
             for ours in self.samples["up"].ours[-1:]:
-                self._beside("plain", OURS, Beside.of(ours))
+                self.beside("plain", OURS, Beside.of(ours))
         self.scene.sweep(room.argocd_namespace)
 
     def _once_if_long(self, rival: str, seconds: float) -> None:
@@ -351,87 +307,13 @@ class Lifecycle:
         after = self.scene.server_cpu_s()
         if not any_change:
             expect(taken, case, **wanted)
-        self._take(case, taken)
+        self.take(case, taken)
         self.samples[case].requests.append(more_requests(before, self.scene.requests()))
         self.samples[case].servers.append({name: after[name] - servers[name] for name in after})
         return taken
 
-    def _take(self, case: str, taken: Measured) -> None:
-        self.samples[case].ours.append(taken)
-        say(f"  {case}: {taken.seconds:.1f} s, {taken.peak_memory_mib:.0f} MiB")
-        self.write()
-
-    def _beside(self, case: str, reference: str, taken: Beside) -> None:
-        self.samples[case].beside[reference].append(taken)
-        say(f"  {case}: {reference}: {taken.seconds:.1f} s")
-        self.write()
-
-    def write(self) -> None:
-        """Write what was measured until now."""
-        results.merge(self.choice.path, self.records())
-
-    def records(self) -> list[results.Record]:
-        """Return the records of what was measured until now, one for each case and reference."""
-        found = []
-        for case, samples in self.samples.items():
-            if case not in self.choice.cases or not (samples.ours or samples.more.get("failed")):
-                continue
-            more = {
-                "delivery": "" if case in OFFLINE else self.delivery,
-                "resources": self.resources,
-                **_costs(samples.ours),
-                **_requests(samples),
-                **samples.more,
-                "machine": machine(),
-                "load": self.choice.load,
-            }
-            seconds = [each.seconds for each in samples.ours]
-            for reference, beside in (samples.beside or {"": []}).items():
-                known = [each.cpu_s for each in beside if each.cpu_s is not None]
-                found.append(
-                    results.record(
-                        case,
-                        self.tenants,
-                        seconds,
-                        reference=reference,
-                        reference_samples=[each.seconds for each in beside],
-                        reference_cpu_s=results.median(known),
-                        **more,
-                    )
-                )
-        return found
-
     def _here(self, command: Sequence[str], log: Path) -> Measured:
-        return measure([_bin(command[0]), *command[1:]], cwd=ROOT, env=os.environ, log=log)
-
-
-def _bin(name: str) -> str:
-    return str(Path(sys.executable).with_name(name))
-
-
-def _costs(taken: Sequence[Measured]) -> dict[str, Any]:
-    """Return what measured commands cost beside their time: the median of processor time, the largest memory."""
-    if not taken:
-        return {}
-    programs: dict[str, dict[str, float]] = {}
-    for name, process in taken[-1].processes.items():
-        if process.cpu_s >= 0.1:
-            programs[name] = {"cpu_s": round(process.cpu_s, 2), "peak_rss_mib": round(process.peak_rss_mib)}
-    return {
-        "cpu_s": results.median([each.cpu_s for each in taken]),
-        "peak_memory_mib": round(max(each.peak_memory_mib for each in taken), 1),
-        "processes": programs,
-    }
-
-
-def _requests(samples: Samples) -> dict[str, Any]:
-    if not samples.requests:
-        return {}
-    last = Counter(samples.requests[-1])
-    found: dict[str, Any] = {"api_requests": last.total(), "api_requests_by_verb": dict(last)}
-    if samples.servers:
-        found["server_cpu_s"] = {name: round(value, 2) for name, value in samples.servers[-1].items()}
-    return found
+        return measure([bin_path(command[0]), *command[1:]], cwd=ROOT, env=os.environ, log=log)
 
 
 def _objects(log: Path) -> int:

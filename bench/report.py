@@ -65,8 +65,7 @@ def markdown(records: Sequence[Record]) -> str:
         found = [each for each in records if each.get("delivery", "") == delivery]
         if found:
             parts += [f"### {title}\n", _of_delivery(found), ""]
-            if growth := _growth(found):
-                parts += [growth, ""]
+            parts += [text for table in (_waves(found), _growth(found)) if table for text in (table, "")]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -110,6 +109,20 @@ def _of_delivery(records: Sequence[Record]) -> str:
         sizes = ", ".join(f"{size:,.0f} at {tenants:,}" for tenants, size in sorted(states.items()))
         lines += ["", f"State, bytes a resource: {sizes}."]
     return "\n".join(lines)
+
+
+def _waves(records: Sequence[Record]) -> str:
+    """Return how far the waves of each rollout were when."""
+    lines = []
+    for each in records:
+        waves = [
+            f"{wave['wave']} ({wave['tenants']}) {wave['written_s']} to {wave['live_s']}"
+            for wave in each.get("waves", ())
+        ]
+        if waves:
+            lines.append(f"| {each['tenants']} | {_number(each['deploy_seconds'])} | {', '.join(waves)} |")
+    head = "| tenants | `up` until all are live | waves (tenants): seconds of the rollout, first written to all live |"
+    return "\n".join([head, "|--:|--:|---|", *lines]) if lines else ""
 
 
 def _growth(records: Sequence[Record]) -> str:

@@ -23,6 +23,8 @@ CASES: Final[Mapping[str, str]] = {
     "render": "`fleet render`",
     "status": "`fleet status`",
     "shards": "`fleet shards up`, four shards, from nothing",
+    "rollback": "`fleet rollout` whose canary breaks: taken back",
+    "rollout": "`fleet rollout` in three waves",
     "plain": "the plain dynamic-provider program itself, `up`",
 }
 

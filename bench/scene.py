@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from bench.definitions import Names
 from bench.measure import cpu_seconds
@@ -60,6 +60,8 @@ class Scene:
     keep: bool = False
     # Whether the ApplicationSet controller runs; with nothing in its namespace it does nothing.
     controller: bool = False
+    # Whether the sandbox has its whole Argo CD, with controllers and the kubelet stand-in, instead.
+    argocd: bool = False
     sandbox: Sandbox = field(init=False)
     _argocd: ArgoCD = field(init=False)
     _counter: int = 0
@@ -69,7 +71,10 @@ class Scene:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.sandbox = Sandbox(self.folder / "sandbox")
         say("starting the control plane")
-        self.sandbox.up(Options(deploy_s=0.0, application_s=0.0, delete_s=0.0))
+        self.sandbox.up(Options(deploy_s=0.0, application_s=0.0, delete_s=0.0, argocd=self.argocd))
+        if self.argocd:
+            self._argocd = self.sandbox.argocd
+            return self
         try:
             self._argocd = ArgoCD(self.sandbox.control_plane, self.folder / "argocd")
             self._argocd.start(only=(APPLICATION_SETS,) if self.controller else ())
@@ -117,7 +122,7 @@ class Scene:
                 project = {"apiVersion": permanent.PLATFORM_API_VERSION, "kind": "Project"}
                 body = {**project, "metadata": {"name": names.project}, "spec": {"displayName": tag}}
                 api.request("POST", f"{PLATFORM}/projects", body)
-                _until(lambda: _there(api, f"/api/v1/namespaces/p-{names.project}"), 60)
+                until(lambda: _there(api, f"/api/v1/namespaces/p-{names.project}"), 60)
         return names
 
     def sweep(self, namespace: str) -> None:
@@ -167,7 +172,7 @@ class Scene:
             return len(made) == applications and len(ready) == tenants == len(found)
 
         # Looking costs the API server and the stand-in something, too.
-        _until(settled, SETTLE_S, pause_s=max(0.5, tenants / 500))
+        until(settled, SETTLE_S, pause_s=max(0.5, tenants / 500))
 
     @property
     def application_sets(self) -> str:
@@ -270,7 +275,12 @@ def _there(api: Api, path: str) -> bool:
     return True
 
 
-def _until(condition: Any, seconds: float, pause_s: float = 0.1) -> None:
+def until(condition: Callable[[], bool], seconds: float, pause_s: float = 0.1) -> None:
+    """Return once something holds.
+
+    Raises:
+        TimeoutError: it did not within so many seconds.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from bench.definitions import TOKEN_KEY, Names, write_definition
+from bench.definitions import TOKEN_KEY
 from bench.measure import Measured, measure
 from bench.scene import Scene
 from fleet import engine
@@ -91,16 +91,14 @@ def open_stack(
     return made
 
 
-def fleet_stack(scene: Scene, folder: Path, names: Names, tenants: int, delivery: str) -> Stack:
-    """Return a stack of this project's own program with the seeded fleet in `definition`."""
+def fleet_stack(scene: Scene, folder: Path, delivery: str, wait_for: str) -> Stack:
+    """Return a stack of this project's own program; its definition is to be written to `definition`."""
     folder.mkdir(parents=True)
     for name in ("Pulumi.yaml", "__main__.py"):
         shutil.copy(ROOT / name, folder)
-    write_definition(folder / "definition", tenants, delivery=delivery, names=names)
     config = {
         "fleet:definition": "definition",
-        # As for the rivals, what is measured ends when all is written.
-        "fleet:waitFor": "nothing",
+        "fleet:waitFor": wait_for,
         "fleet:context": "direct" if delivery == "direct" else "platform",
         f"fleet:{TOKEN_KEY}": "token-of-nobody",
     }

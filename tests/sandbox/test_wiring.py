@@ -367,6 +367,27 @@ def test_everything_settles(wired: Wired):
     wired.until_gone(TENANT, "acme")
 
 
+def test_a_namespace_goes_once_what_is_in_it_has_gone(wired: Wired):
+    """The real controller sees to it: what has a finalizer holds the namespace, and is not left behind in it."""
+    name = f"{wired.project}-held"
+    held = f"/api/v1/namespaces/{name}/configmaps/held"
+    wired.api.request(
+        "PATCH",
+        f"/api/v1/namespaces/{name}",
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}},
+        patch="apply",
+    )
+    wired.api.request(
+        "POST", held.rpartition("/")[0], {"metadata": {"name": "held", "finalizers": ["example.com/held"]}}
+    )
+
+    wired.delete("Namespace", name, namespace="")
+    wired.until("Namespace", name, is_true("NamespaceFinalizersRemaining"), namespace="")
+
+    wired.api.request("PATCH", held, {"metadata": {"finalizers": None}})
+    wired.until_gone("Namespace", name, namespace="")
+
+
 APP = {
     "metadata": {"name": "a-p", "labels": {"x": "1"}, "annotations": {}},
     "spec": {"project": "default", "source": {"helm": {}, "chart": "c"}},

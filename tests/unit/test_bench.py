@@ -4,20 +4,29 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import report, results
-from bench.definitions import CHANGED_TEMPLATE, Names, change_template, definition, write_definition
+from bench import report, results, rollouts
+from bench.definitions import (
+    CHANGED_TEMPLATE,
+    Names,
+    change_template,
+    definition,
+    tenant_name,
+    write_definition,
+)
 from bench.measure import CommandError, measure
 from bench.rivals.applicationsets import application_sets
 from bench.stacks import UnexpectedError, counts, expect
 from fleet.definition.load import load
 from fleet.desired.objects import Desired
 from fleet.desired.plan import plan
+from fleet.desired.rollout import moves
 from fleet.names import Kind
 
 TENANTS = 12
@@ -131,6 +140,27 @@ def test_application_sets_make_exactly_the_applications(tmp_path):
     )
 
 
+def test_the_rollout_is_valid_and_has_every_tenant_in_one_of_three_waves(tmp_path):
+    """Two of a hundred are the canary, about a quarter come early."""
+    tenants = [tenant_name(number) for number in range(100)]
+    rollouts.write_fleet(tmp_path, tenants, "https://charts.example.com", "argocd")
+    before = planned(tmp_path)
+
+    rollouts.set_rollout(tmp_path, f"{{version: {rollouts.TO}, parameters: {{image: '{rollouts.BROKEN}'}}}}")
+
+    changed = [
+        each for each in planned(tmp_path) if each.kind is Kind.ARGO_APPLICATION and each not in before
+    ]
+    assert len(changed) == len(tenants)
+    fleet = load(tmp_path, {}).fleet
+    assert fleet is not None
+    found = list(moves(fleet.rollouts[rollouts.FLEET], fleet))
+    assert sorted(each.tenant for each in found) == tenants
+    sizes = Counter(each.wave for each in found)
+    assert sizes["canary"] == rollouts.CANARIES
+    assert 10 < sizes["early"] < 40 < sizes["rest"]
+
+
 def test_a_command_is_measured_with_its_children(tmp_path):
     """Memory and processor time of a grandchild count; so does the time that it takes."""
     child = "import time; kept = bytearray(80_000_000); time.sleep(1.2)"
@@ -214,6 +244,19 @@ def test_the_readme_gets_its_figures_between_the_markers(tmp_path):
     readme.write_text("no markers", encoding="utf-8")
     with pytest.raises(ValueError, match="has no lines"):
         report.rewrite(readme, RECORDS)
+
+
+def test_the_waves_of_a_rollout_are_told():
+    """How many tenants each has, and when it was written and live."""
+    waves = [
+        {"wave": "canary", "tenants": 2, "written_s": 4, "live_s": 5},
+        {"wave": "rest", "tenants": 98, "written_s": 6, "live_s": 60},
+    ]
+    record = results.record("rollout", 100, [61.4], delivery="direct", waves=waves, deploy_seconds=54.0)
+
+    told = report.markdown([record])
+
+    assert "| 100 | 54.0 | canary (2) 4 to 5, rest (98) 6 to 60 |" in told
 
 
 def test_the_table_fits_a_terminal():
