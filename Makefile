@@ -1,4 +1,4 @@
-# Python 3.11 or later is the only prerequisite; everything else is installed into .venv or built into the user's cache.
+# Python 3.11.4 or later is the only prerequisite; everything else is installed into .venv or built into the user's cache.
 PYTHON ?= python3
 # How many tests run at once.
 WORKERS ?= 2
@@ -28,8 +28,8 @@ setup: .venv/.project ## Make .venv with everything that requirements.lock pins;
 
 # Made anew when the lock changes, so that nothing stays behind that it no longer names.
 .venv/.requirements: requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "error: $(PYTHON) is older than Python 3.11"; echo "help: make setup PYTHON=python3.12"; exit 1; } >&2
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' \
+		|| { echo "error: $(PYTHON) is older than Python 3.11.4"; echo "help: make setup PYTHON=python3.12"; exit 1; } >&2
 	@echo "installing the dependencies into .venv, about 40 s"
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements.lock

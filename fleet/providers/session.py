@@ -30,7 +30,11 @@ from fleet.refused import Refused
 DELETE_BUDGET_S: Final = 120.0
 RELEASE_TIMEOUT_S: Final = 300.0
 FIRST_PAUSE_S: Final = 0.05
+STEADY_PAUSE_S: Final = 0.5
 LAST_PAUSE_S: Final = 5.0
+# What was waited for is noticed this part of the wait late at most, and one that waits looks a fifth of the time at most.
+LATE: Final = 0.05
+IDLE: Final = 4
 # How old the answer that waiting threads share may be.
 POLLED_S: Final = 0.5
 
@@ -301,19 +305,20 @@ def wait_until(done: Callable[[], bool], deadline: float) -> bool:
 
     Failures that may pass are no answer; once the deadline has passed, and for others at once, they are raised.
     """
-    pause = FIRST_PAUSE_S
+    began, pause = time.monotonic(), FIRST_PAUSE_S
     while True:
+        asked = time.monotonic()
         try:
             if done():
                 return True
         except RemoteError as error:
             if not error.transient or time.monotonic() >= deadline:
                 raise
-        left = deadline - time.monotonic()
-        if left <= 0:
+        now = time.monotonic()
+        if now >= deadline:
             return False
-        time.sleep(min(pause, left))
-        pause = min(pause * 1.5, LAST_PAUSE_S)
+        time.sleep(min(max(pause, (now - asked) * IDLE), LAST_PAUSE_S, deadline - now))
+        pause = min(pause * 1.5, max(STEADY_PAUSE_S, (now - began) * LATE))
 
 
 __all__ = ["Refused", "Session", "Settings", "configure", "session", "use", "wait_until"]

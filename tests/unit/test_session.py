@@ -1,4 +1,4 @@
-"""The provider process's session: what it takes from the stack's config."""
+"""The provider process's session: what it takes from the stack's config, and how it waits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Never
 import pytest
 
 from fleet.providers import session as sessions
-from fleet.providers.session import Session, Settings
+from fleet.providers.session import Session, Settings, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +72,47 @@ def test_what_fails_for_one_fails_at_once_for_all_who_waited_for_it() -> None:
     assert not asked.acquire(blocking=False)
     assert failure() is not None
     assert asked.acquire(blocking=False)
+
+
+class Clock:
+    """Time that passes by looking and by pauses alone."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.looks = 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def look(self, seconds: float, *, at: float) -> bool:
+        """Look for so long; the answer is yes from a moment on."""
+        self.looks += 1
+        self.now += seconds
+        return self.now >= at
+
+
+@pytest.mark.parametrize("at", [1.0, 8.0, 40.0, 90.0])
+def test_the_end_of_a_wait_is_noticed_soon_after_and_not_by_looking_all_the_time(
+    at: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within half a second, or a twentieth of what it took; looks are far fewer than so short a pause would make."""
+    clock = Clock()
+    monkeypatch.setattr(sessions, "time", clock)
+
+    assert wait_until(lambda: clock.look(0.0, at=at), 1000.0)
+
+    assert clock.now - at <= max(0.5, at / 20)
+    assert clock.looks <= 80
+
+
+def test_one_that_waits_spends_a_fifth_of_the_time_on_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A LIST of a thousand takes its time, at the other end as well."""
+    clock = Clock()
+    monkeypatch.setattr(sessions, "time", clock)
+
+    assert not wait_until(lambda: clock.look(1.0, at=1000.0), 100.0)
+
+    assert clock.looks <= 21
