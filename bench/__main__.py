@@ -13,7 +13,7 @@ from typing import Final
 
 from bench import results, rollouts
 from bench.definitions import DELIVERIES
-from bench.lifecycle import DAY, RIVALS, Lifecycle
+from bench.lifecycle import DAY, RIVALS, SHARDED, Lifecycle
 from bench.recorder import OFFLINE, Choice
 from bench.report import machine, table
 from bench.scene import Scene, say
@@ -46,8 +46,8 @@ def arguments() -> argparse.Namespace:
         choices=[*results.CASES],
         default=[*results.CASES],
         metavar="CASE",
-        help=f"any of: {', '.join(results.CASES)} (all). `up` and `destroy` happen with any"
-        f" but {', '.join((*OFFLINE, *rollouts.CASES))}",
+        help=f"any of: {', '.join(results.CASES)} (all). `up` happens with any"
+        f" but {', '.join((*OFFLINE, SHARDED, *rollouts.CASES))}",
     )
     parser.add_argument(
         "--rivals",
@@ -88,7 +88,9 @@ def main() -> int:
             if given.resume:
                 wanted -= _measured(given.results, tenants, delivery, runs)
             choices[delivery] = Choice(wanted, rivals, runs, given.results, load)
-        days = {delivery: choice for delivery, choice in choices.items() if choice.wants(*DAY, *OFFLINE)}
+        days = {
+            delivery: choice for delivery, choice in choices.items() if choice.wants(*DAY, *OFFLINE, SHARDED)
+        }
         if days:
             # A store of its own for each size: nothing of one weighs on the next.
             with Scene(folder / str(tenants), given.keep, "applicationset" in rivals) as scene:
@@ -122,7 +124,7 @@ def _measured(path: Path, tenants: int, delivery: str, runs: int) -> set[str]:
     }
 
 
-assert {*DAY, *OFFLINE, *rollouts.CASES} == {*results.CASES}
+assert {*DAY, *OFFLINE, SHARDED, *rollouts.CASES} == {*results.CASES}
 
 if __name__ == "__main__":
     sys.exit(main())

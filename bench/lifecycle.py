@@ -49,7 +49,8 @@ LONG_S: Final = 300.0
 # In percent of the tenants.
 DRIFT: Final = 5
 
-DAY: Final = ("up", "preview", "change", "drift", "add", "remove", "destroy", "status", "shards", "plain")
+DAY: Final = ("up", "preview", "change", "drift", "add", "remove", "destroy", "status", "plain")
+SHARDED: Final = "shards"
 RIVALS: Final = ("floor", "kubectl", "applicationset")
 
 
@@ -70,6 +71,8 @@ class Lifecycle(Recorder):
                     self._offline(folder / "offline")
                 if self.choice.wants(*DAY):
                     self._day(folder)
+                if self.choice.wants(SHARDED) and self.delivery == "direct":
+                    self._shards(folder)
             finally:
                 self.scene.resume_stand_in()
             shutil.rmtree(folder, ignore_errors=True)
@@ -119,11 +122,13 @@ class Lifecycle(Recorder):
             if self.choice.wants("remove"):
                 tenant_file(ours.folder / "definition", 0).unlink()
                 self._measured("remove", ours.up, update=BOUNDS, delete=1 + APPLICATIONS)
-            self._destroy(ours, floor)
+            if self.choice.wants("destroy") or self.delivery == "platform":
+                self._destroy(ours, floor)
+            else:
+                # Room for what comes next, by a fraction of the time.
+                self.scene.sweep(names.argocd_namespace)
         if self.delivery == "direct":
             self._rivals(folder, manifests)
-            if self.choice.wants("shards"):
-                self._shards(folder)
 
     def _up(self, folder: Path, ours: Stack, names: Names) -> Stack | None:
         """Bring the fleet up, then the floor with as many resources, and return the floor."""
@@ -215,10 +220,12 @@ class Lifecycle(Recorder):
         sharded = self._stack(folder / "shards", room)
         command = [bin_path("fleet"), "shards", "up", "--stack", sharded.name, "--shards", str(SHARDS)]
         log = folder / "shards.log"
-        self.take("shards", measure(command, cwd=sharded.folder, env=sharded.environment, log=log))
+        self.take(SHARDED, measure(command, cwd=sharded.folder, env=sharded.environment, log=log))
         self._swept(room)
         room = self.scene.room(self.delivery)
-        self.beside("shards", ONE_STACK, Beside.of(self._stack(folder / "whole", room).pulumi("up", "--yes")))
+        whole = self._stack(folder / "whole", room).pulumi("up", "--yes")
+        self.resources = counts(whole.output)["create"] - 1
+        self.beside(SHARDED, ONE_STACK, Beside.of(whole))
         self._swept(room)
 
     def _swept(self, room: Names) -> None:
