@@ -8,7 +8,8 @@ from typing import Annotated, Final
 import typer
 
 from fleet import names
-from fleet.adoption.survey import Survey, read_live, survey_of
+from fleet.adoption.settled import Survey
+from fleet.adoption.survey import read_live, survey_of
 from fleet.clients.kubernetes import Kubernetes
 from fleet.new_files import refuse_unless_empty, write_new
 from fleet.options import KubeconfigContext, KubeconfigPath
