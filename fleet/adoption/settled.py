@@ -14,8 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from fleet import names
-from fleet.adoption.written import NotExpressibleError, Written, defaults_of, text_of, what_of
-from fleet.clients.kubernetes import Manifest
+from fleet.adoption.written import Written, defaults_of, text_of, what_of
 from fleet.clients.values import format_values
 from fleet.definition.load import load
 from fleet.desired.objects import Plan
@@ -29,7 +28,8 @@ _HEAD: Final = """\
 # Written by `fleet import` from what was live. `adopt: IfSame` takes over what is equal to its definition and refuses
 # what is not; take it out once the first `pulumi up` is through.
 """
-_APPLICATION: Final = re.compile(r"\bapplications\[(\d+)\]")
+# In the path of a problem: as the document counts it, or by its name in the plan.
+_APPLICATION: Final = re.compile(r"\bapplications(?:\[(?P<index>\d+)\]|\.(?P<name>[a-z0-9-]+))")
 
 Place = tuple[str, str]
 """What can be left alone: the file of a document, and the application in it, empty for the document itself."""
@@ -58,18 +58,6 @@ class Survey:
             return sum(len(written.applications) for written in self.kept)
         return sum(written.document["kind"] == kind for written in self.kept)
 
-    def write(self, found: dict[str, Written], what: Manifest, make: Callable[[Manifest], Written]) -> None:
-        """Write a live object down among those found, or tell why it is left alone."""
-        try:
-            written = make(what)
-        except NotExpressibleError as error:
-            self.left.append((what_of(what), str(error)))
-            return
-        if written.path in found:
-            self.left.append((written.what, f"the name is that of {found[written.path].what} already"))
-        else:
-            found[written.path] = written
-
 
 def settle(
     survey: Survey,
@@ -90,8 +78,10 @@ def settle(
         defaults = defaults_of(tenants)
         texts = {FLEET: f"{_HEAD}{format_values(fleet(defaults))}"}
         texts |= {path: text_of(each, defaults) for path, each in written.items()}
-        planned, problems = _planned(texts, project_prefix)
-        unsound = dict(_unsound(problems, written)) if problems else dict(changing(planned, written))
+        loaded, planned = _planned(texts, project_prefix)
+        # What would change goes before what collides: of two that exclude each other it may be the one to go.
+        unsound = dict(_unsound(loaded, written)) or dict(changing(planned, written))
+        unsound = unsound or dict(_unsound(errors_of(planned.problems), written))
         if not unsound:
             survey.texts, survey.kept = texts, list(written.values())
             return
@@ -117,12 +107,13 @@ def _taken_out(written: dict[str, Written], place: Place, why: str) -> Iterator[
                     yield what_of(tenant.drop(name)), f"{gone.what} is left alone"
 
 
-def _planned(texts: Mapping[str, str], prefix: str) -> tuple[Plan, tuple[Problem, ...]]:
+def _planned(texts: Mapping[str, str], prefix: str) -> tuple[tuple[Problem, ...], Plan]:
+    """Return what is wrong with the definition, and its plan."""
     with TemporaryDirectory() as folder:
         write_new(Path(folder), texts)
         loaded = load(Path(folder), {})
         planned = plan(loaded.fleet, project_prefix=prefix, digests=False) if loaded.fleet else Plan((), ())
-        return planned, errors_of(ordered([*loaded.problems, *planned.problems]))
+        return errors_of(ordered(loaded.problems)), planned
 
 
 def _unsound(problems: tuple[Problem, ...], written: Mapping[str, Written]) -> Iterator[tuple[Place, str]]:
@@ -132,7 +123,7 @@ def _unsound(problems: tuple[Problem, ...], written: Mapping[str, Written]) -> I
         if path in written:
             place = (path, _application_at(problem, written[path]))
             found.setdefault(place, []).append(problem.message)
-    if not found:
+    if problems and not found:
         raise Refused(f"what lives there fits no definition\n{format_report(problems)}")
     for place, messages in found.items():
         yield place, "; ".join(dict.fromkeys(messages))
@@ -141,6 +132,8 @@ def _unsound(problems: tuple[Problem, ...], written: Mapping[str, Written]) -> I
 def _application_at(problem: Problem, written: Written) -> str:
     """Return the application that a problem is of, empty where it is of the document, or cannot be left alone."""
     found = _APPLICATION.search(problem.path)
-    uses = written.document.get("spec", {}).get("applications") or ()
-    name = uses[int(found[1])]["name"] if found is not None and int(found[1]) < len(uses) else ""
+    if found is None or not written.applications:
+        return ""
+    uses = written.document["spec"]["applications"]
+    name = uses[int(found["index"])]["name"] if found["index"] else found["name"]
     return name if name in written.applications else ""

@@ -19,7 +19,7 @@ from fleet.adoption.documents import (
     tenant_of,
 )
 from fleet.adoption.settled import Place, Survey, settle
-from fleet.adoption.written import Written
+from fleet.adoption.written import NotExpressibleError, Written, what_of
 from fleet.clients.kubernetes import Kubernetes, Manifest, Ref, labels_of
 from fleet.clients.values import parse_values
 from fleet.definition.prerequisites import SHIPPED_TEMPLATES
@@ -109,7 +109,15 @@ def _written(
     found: dict[str, Written] = {}
 
     def add(what: Manifest, make: Callable[[Manifest], Written]) -> None:
-        survey.write(found, what, make)
+        try:
+            written = make(what)
+        except NotExpressibleError as error:
+            survey.left.append((what_of(what), str(error)))
+            return
+        if written.path in found:
+            survey.left.append((written.what, f"the name is that of {found[written.path].what} already"))
+        else:
+            found[written.path] = written
 
     for instance in sorted(instances, key=_key):
         add(instance, lambda each: tenant_of(each, live.project_prefix, prefix))
