@@ -187,6 +187,18 @@ def test_an_application_that_no_definition_says_is_left_alone_and_named(
     assert "name: web" in found.texts["tenants/acme.yaml"]
 
 
+def test_of_two_that_exclude_each_other_the_one_that_would_change_goes_first() -> None:
+    """One chart twice in a namespace is none of a definition's; which of the two is left alone is no accident."""
+    first, last = application("prod-acme-a", project="default"), application("prod-acme-b")
+    found = survey(first, last)
+    assert [what for what, _ in found.left] == ["Application argocd/prod-acme-a"]
+
+    found = survey(application("prod-acme-a"), last)
+    ((what, why),) = found.left
+    assert what == "Application argocd/prod-acme-b"
+    assert "is deployed 2 times into namespace `web`" in why
+
+
 def test_what_another_application_deploys_is_its_own() -> None:
     """Whatever Argo CD tracks by: the parent in the very cluster says what it has made."""
     made = {"group": "argoproj.io", "kind": "Application", "namespace": "argocd", "name": "prod-acme-web"}
