@@ -92,7 +92,7 @@ def tenant_of(cluster: Manifest, tenant: str, applications: Mapping[str, tuple[U
     document["metadata"].pop("annotations", None)
     written = Written(f"tenants/{tenant}.yaml", document, cluster, (secret,))
     written.applications.update({name: live for name, (_, live) in applications.items()})
-    note_bare_credentials(written, spec.get("applications"))
+    note_bare_credentials(written, {"applications": spec.get("applications")})
     return written
 
 

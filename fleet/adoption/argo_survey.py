@@ -115,10 +115,9 @@ def survey_of_argo(live: LiveArgo, name: str) -> Survey:
         Refused: no cluster is one of its tenants, or an AppProject of its names is another than it would write.
     """
     survey = Survey()
-    written = _written(live, name, survey)
-    if not any(each.document["kind"] == "Tenant" for each in written.values()):
+    settle(survey, _written(live, name, survey), partial(fleet_of, name), partial(_changing, live))
+    if not survey.count("Tenant"):
         raise Refused(_no_tenant(live, name, survey), _way_out(live))
-    settle(survey, written, partial(fleet_of, name), partial(_changing, live))
     survey.notes += _notes(live, name, survey.kept)
     return survey
 
@@ -307,11 +306,11 @@ def _check_project(desired: Desired, projects: Mapping[str, Manifest]) -> None:
 
 
 def _no_tenant(live: LiveArgo, fleet: str, survey: Survey) -> str:
-    """Return what is said where no cluster is a tenant's, with what was found wrong with each that might be one."""
+    """Return what is said where no cluster is a tenant's, with what was found wrong with all that might be one."""
     named = [
         f"\n  {what}: {why}"
         for what, why in survey.left
-        if what.startswith(f"{CLUSTER} {names.tenant_cluster_name(fleet, '')}")
+        if what.startswith((f"{CLUSTER} {names.tenant_cluster_name(fleet, '')}", "Argo CD "))
     ]
     return (
         f"none of the {len(live.clusters)} clusters in namespace `{live.namespace}` is a tenant of fleet `{fleet}`:"

@@ -100,11 +100,17 @@ def _taken_out(written: dict[str, Written], place: Place, why: str) -> Iterator[
     gone = written.pop(path)
     yield gone.what, why
     yield from ((what_of(live), f"{gone.what} is left alone") for live in gone.applications.values())
-    if gone.document["kind"] == "ControlPlaneCluster":
-        for tenant in written.values():
-            if tenant.document["spec"].get("cluster") == gone.document["metadata"]["name"]:
-                for name in tenant.on_host():
-                    yield what_of(tenant.drop(name)), f"{gone.what} is left alone"
+    kind, name = gone.document["kind"], gone.document["metadata"]["name"]
+    for path, each in list(written.items()):
+        if each.document["kind"] != "Tenant":
+            continue
+        spec = each.document["spec"]
+        # Where all tenants name it, it stands in the Fleet's defaults, and its lack would be no document's problem.
+        if kind == "Connector" and spec.get("connector") == name:
+            yield from _taken_out(written, (path, ""), f"{gone.what} is left alone")
+        elif kind == "ControlPlaneCluster" and spec.get("cluster") == name:
+            for use in each.on_host():
+                yield what_of(each.drop(use)), f"{gone.what} is left alone"
 
 
 def _planned(texts: Mapping[str, str], prefix: str) -> tuple[tuple[Problem, ...], Plan]:

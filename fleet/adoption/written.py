@@ -19,6 +19,8 @@ _THEIRS: Final = re.compile(
 _CREDENTIAL: Final = re.compile(
     r"(password|passphrase|token|apikey|secretkey|accesskey|privatekey)$", re.IGNORECASE
 )
+# A user's name alone is none over SSH.
+_CREDENTIAL_URL: Final = re.compile(r"https?://[^/\s@]+@|://[^/\s@:]+:[^/\s@]+@")
 _DEFAULTS: Final = ("project", "owner", "cluster", "connector")
 
 
@@ -101,11 +103,13 @@ def note_bare_credentials(written: Written, value: Any) -> None:
 
 
 def _bare_credentials(value: Any, path: str = "") -> Iterator[str]:
-    """Yield the places of texts whose names say that they are credentials."""
+    """Yield the places of texts that are credentials by their names, and of URLs that hold some."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             below = f"{path}.{key}" if path else str(key)
-            if isinstance(item, str) and item and _CREDENTIAL.search(str(key)):
+            # Helm's parameters are pairs of `name` and `value`.
+            named = str(value.get("name")) if key == "value" else str(key)
+            if isinstance(item, str) and item and (_CREDENTIAL.search(named) or _CREDENTIAL_URL.search(item)):
                 yield below
             else:
                 yield from _bare_credentials(item, below)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from fleet import names
+from fleet import cli, names
 from fleet.adoption.argo_survey import LiveArgo, cluster_without_credentials, survey_of_argo
 from fleet.adoption.settled import Survey
 from fleet.definition.load import load
@@ -241,6 +242,20 @@ def test_a_cluster_that_no_definition_says_is_left_alone_and_its_applications_to
     assert [path for path in found.texts if path.startswith("tenants/")] == ["tenants/acme.yaml"]
 
 
+def test_a_credential_in_an_application_is_named_by_its_place() -> None:
+    """By the name that it has, for Helm too, or in a URL; the note shows none."""
+    helm = {"parameters": [{"name": "db.password", "value": TOKEN}], "valuesObject": {"apiKey": TOKEN}}
+    source = {**SOURCE, "repoURL": f"https://user:{TOKEN}@charts.example.com", "helm": helm}
+    found = survey(application("prod-acme-web", source=source))
+
+    ((what, note),) = [each for each in found.notes if "plain text" in each[1]]
+    assert what == "Cluster tenant-prod-acme"
+    place = "applications[0].inline.source"
+    fields = ("helm.parameters[0].value", "helm.valuesObject.apiKey", "repoURL")
+    assert note.endswith(f"at {', '.join(f'{place}.{each}' for each in fields)}")
+    assert TOKEN not in repr(found.notes)
+
+
 def test_a_name_that_tells_two_tenants_is_not_guessed() -> None:
     """On a host the destination does not tell; a label does."""
     clusters = (cluster("tenant-prod-a"), cluster("tenant-prod-a-b"))
@@ -298,3 +313,26 @@ def test_an_argo_cd_without_such_a_fleet_is_refused_and_tells_which_there_are() 
         survey(name="test")
     with pytest.raises(Refused, match="the right context and namespace"):
         survey(name="test", projects=())
+
+
+def test_what_might_have_been_a_tenant_is_named_where_none_is_left() -> None:
+    """All of it at once, and what they have in common: an Argo CD that no connector can name."""
+    live = LiveArgo("argocd", "argocd.example.com", [cluster("tenant-prod-acme")], [], [])
+    with pytest.raises(
+        Refused, match=r"(?s)Argo CD argocd: `argocd.example.com` is not a URL.*tenant-prod-acme: "
+    ):
+        survey_of_argo(live, "prod")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--from", "argocd", "--project", "ai"], "only with `--from platform`"),
+        (["--server", "https://argocd.example.com"], "only with `--from argocd`"),
+    ],
+)
+def test_an_option_of_the_other_source_is_refused(tmp_path: Path, options: list[str], words: str) -> None:
+    """It would be lost without a word, and something else imported than was meant."""
+    result = CliRunner().invoke(cli.app, ["import", str(tmp_path / "new"), *options])
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.replace("│", " ").split())
