@@ -1,20 +1,30 @@
-"""`fleet import`: writes the definition of what lives on a platform already, such that it changes nothing of it."""
+"""`fleet import`: writes the definition of what lives already, on a platform or in an Argo CD, and changes nothing."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from fleet import names
-from fleet.adoption.survey import Survey, read_live, survey_of
+from fleet.adoption.argo_survey import read_argo, survey_of_argo
+from fleet.adoption.settled import Survey
+from fleet.adoption.survey import read_live, survey_of
 from fleet.clients.kubernetes import Kubernetes
 from fleet.new_files import refuse_unless_empty, write_new
 from fleet.options import KubeconfigContext, KubeconfigPath
 from fleet.output import DIFFERS
 
 _SHOWN: Final = 2
+
+
+class Source(StrEnum):
+    """What a definition is written of."""
+
+    PLATFORM = "platform"
+    ARGOCD = "argocd"
 
 
 def import_(
@@ -28,12 +38,30 @@ def import_(
         str | None,
         typer.Option(help="Name of the fleet; the directory's when not given.", show_default=False),
     ] = None,
+    source: Annotated[
+        Source,
+        typer.Option(
+            "--from",
+            help="What lives: a vCluster Platform, or a self-hosted Argo CD with the clusters that it knows.",
+        ),
+    ] = Source.PLATFORM,
     project: Annotated[
         list[str] | None, typer.Option(help="Only tenants of this platform project; repeatable.")
     ] = None,
     namespace: Annotated[
-        str, typer.Option(help="Namespace of the platform, where connectors are.")
-    ] = names.DEFAULT_PLATFORM_NAMESPACE,
+        str | None,
+        typer.Option(
+            help="Namespace of the platform, where connectors are, or of Argo CD; "
+            f"`{names.DEFAULT_PLATFORM_NAMESPACE}` or `{names.ARGOCD_NAMESPACE}` when not given.",
+            show_default=False,
+        ),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of Argo CD's API; its own settings say it when not given.", show_default=False
+        ),
+    ] = None,
     kubeconfig: KubeconfigPath = None,
     context: KubeconfigContext = None,
 ) -> None:
@@ -41,17 +69,30 @@ def import_(
 
     For example: `fleet import stacks/prod`, then the commands that it prints
 
+    Or of a self-hosted Argo CD without a platform: `fleet import stacks/prod --from argocd`. Then its clusters are the
+    tenants, and `prod`, or `--name`, is the fleet that their names and those of their Applications tell of.
+
     Changes nothing there, and the definition does not either: each document is planned and held against the live
-    object. What would come out otherwise is left alone and named. No credential is read: connectors refer to the
-    stack's config, and setting it is left to you. A directory that holds something is refused.
+    object. What would come out otherwise is left alone and named. No credential is read: connectors and tenants refer
+    to the stack's config, and setting it is left to you. A directory that holds something is refused.
 
     Exit code 0 when all of it was written, 2 when something was left alone, 1 when it could not be told.
     """
     way_out = "name a new directory: nothing is ever overwritten"
     refuse_unless_empty(directory, way_out)
+    argo = source is Source.ARGOCD
+    other, option, given = (
+        (Source.PLATFORM, "--project", project) if argo else (Source.ARGOCD, "--server", server)
+    )
+    if given:
+        raise typer.BadParameter(f"only with `--from {other}`", param_hint=option)
+    space = namespace or (names.ARGOCD_NAMESPACE if argo else names.DEFAULT_PLATFORM_NAMESPACE)
+    fleet = name or directory.absolute().name
     with Kubernetes.connect(kubeconfig, context) as client:
-        live = read_live(client, namespace)
-    survey = survey_of(live, name or directory.absolute().name, namespace, project or ())
+        if argo:
+            survey = survey_of_argo(read_argo(client, space, server), fleet)
+        else:
+            survey = survey_of(read_live(client, space), fleet, space, project or ())
     write_new(directory, survey.texts)
     print_survey(survey, directory)
     if survey.left:
@@ -60,7 +101,14 @@ def import_(
 
 def print_survey(survey: Survey, directory: Path) -> None:
     """Print what was written, what was not, and the commands that are left."""
-    kinds = ("Tenant", "ArgoCDApplicationTemplate", "Project", "ControlPlaneCluster", "Connector")
+    kinds = (
+        "Tenant",
+        "Application",
+        "ArgoCDApplicationTemplate",
+        "Project",
+        "ControlPlaneCluster",
+        "Connector",
+    )
     counts = ", ".join(f"{survey.count(kind)} {kind}" for kind in kinds if survey.count(kind))
     print(f"wrote {len(survey.texts)} files to {directory}: {counts}")
     for what, why in survey.left:

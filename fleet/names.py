@@ -28,6 +28,8 @@ OWNER_LABEL: Final = "fleet/owner"
 FLEET_LABEL: Final = "fleet/fleet"
 TENANT_NAME_LABEL: Final = "fleet/tenant"
 APPLICATION_LABEL: Final = "fleet/application"
+# Those three: an object that equals its definition but for their absence is adopted by `IfSame`.
+MARKS: Final = (FLEET_LABEL, TENANT_NAME_LABEL, APPLICATION_LABEL)
 # In definition files only (never written to a live object): what to do with an object that exists already.
 ADOPT_ANNOTATION: Final = "fleet/adopt"
 # Likewise: the changes with fleet-wide consequences that the definition agrees to, separated by commas.

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from fleet import names
+from fleet.adoption.written import NotExpressibleError, Written, document_of, escaped, note_bare_credentials
 from fleet.clients.values import format_values, parse_values
-from fleet.definition.manifests import without_server_fields
 
-# Keys of labels and annotations that the platform, Kubernetes and this program write by themselves.
-_THEIRS: Final = re.compile(
-    r"^([^/]*\.)?(loft\.sh|vcluster\.com|kubernetes\.io|k8s\.io|argoproj\.io)/|^fleet/"
-)
 # What the platform changes on its own in a project.
 _OF_PROJECT: Final = ("access", "quotas", "requireTemplate", "requirePreset", "vault")
 _CREDENTIALS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -37,35 +32,8 @@ _PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
     "akuityInstanceId": ("akuity", "instanceId"),
     "akuityRepoServerMemory": ("akuity", "agent", "repoServer", "memory"),
 }
-# Names of keys that hold one themselves, and not the name of a Secret that does.
-_CREDENTIAL: Final = re.compile(
-    r"(password|passphrase|token|apikey|secretkey|accesskey|privatekey)$", re.IGNORECASE
-)
 OWN_PREFIX: Final = "fleet-"
 CREDENTIAL_KEYS: Final = frozenset(_CREDENTIALS)
-_DEFAULTS: Final = ("project", "owner", "cluster", "connector")
-
-
-class NotExpressibleError(Exception):
-    """A live object is something that no definition says: why, in words."""
-
-
-@dataclass(slots=True)
-class Written:
-    """A document, the live object that it is of, and the config keys of the credentials that it refers to."""
-
-    path: str
-    document: dict[str, Any]
-    live: Mapping[str, Any]
-    secrets: tuple[str, ...] = ()
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def what(self) -> str:
-        """Return what it is, as messages name it."""
-        metadata = self.live["metadata"]
-        space = metadata.get("namespace")
-        return f"{self.live['kind']} {f'{space}/' if space else ''}{metadata['name']}"
 
 
 def connector_of(secret: Mapping[str, Any]) -> Written:
@@ -103,7 +71,7 @@ def connector_of(secret: Mapping[str, Any]) -> Written:
                 ("akuity", "agent", "repoServer", "replicas"),
                 int(replicas) if replicas.isdecimal() else replicas,
             )
-    document = _document(names.API_VERSION, "Connector", secret, spec)
+    document = document_of(names.API_VERSION, "Connector", secret, spec)
     document["metadata"].get("labels", {}).pop(names.CONNECTOR_TYPE_LABEL, None)
     return Written(f"connectors/{name}.yaml", document, secret, tuple(secrets))
 
@@ -112,7 +80,7 @@ def cluster_of(cluster: Mapping[str, Any]) -> Written:
     """Return a Cluster as a ControlPlaneCluster: with its connector, where its Argo CD block has one."""
     block = (cluster.get("spec") or {}).get("argoCD") or {}
     connector = block.get("connector") if block.get("enabled") else None
-    document = _document(
+    document = document_of(
         names.API_VERSION, "ControlPlaneCluster", cluster, {"connector": connector} if connector else {}
     )
     # Of that object only the block is written.
@@ -126,7 +94,7 @@ def project_of(project: Mapping[str, Any]) -> Written:
     spec = {
         key: value for key, value in (project.get("spec") or {}).items() if key not in _OF_PROJECT and value
     }
-    document = _document(names.PLATFORM_API_VERSION, "Project", project, spec)
+    document = document_of(names.PLATFORM_API_VERSION, "Project", project, spec)
     return Written(f"projects/{project['metadata']['name']}.yaml", document, project)
 
 
@@ -142,7 +110,7 @@ def template_of(template: Mapping[str, Any], prefix: str) -> Written:
         # The server adds it.
         del inner["destination"]
     spec["template"] = {**body, "spec": inner}
-    document = _document(names.PLATFORM_API_VERSION, "ArgoCDApplicationTemplate", template, spec)
+    document = document_of(names.PLATFORM_API_VERSION, "ArgoCDApplicationTemplate", template, spec)
     document["metadata"]["name"] = name
     return Written(f"templates/{name}.yaml", document, template)
 
@@ -189,42 +157,16 @@ def tenant_of(instance: Mapping[str, Any], project_prefix: str, template_prefix:
         _drop(values, "deploy")
     found["vcluster"] = values
     # `${` begins a substitution in a definition.
-    spec_found = {key: _escaped(value) for key, value in found.items() if value not in (None, {}, [])}
-    document = _document(names.API_VERSION, "Tenant", instance, spec_found)
+    spec_found = {key: escaped(value) for key, value in found.items() if value not in (None, {}, [])}
+    document = document_of(names.API_VERSION, "Tenant", instance, spec_found)
     written = Written(f"tenants/{name}.yaml", document, instance)
-    if bare := sorted(_bare_credentials(spec_found)):
-        written.notes.append(f"holds what looks like a credential in plain text, at {', '.join(bare)}")
+    note_bare_credentials(written, spec_found)
     # What another stack holds is not taken from it, whatever its form.
     taken = names.OWNER_LABEL in (metadata.get("labels") or {})
     if not taken and text != format_values(parse_values(text) or {}, sort_keys=True):
         document["metadata"].setdefault("annotations", {})[names.ADOPT_ANNOTATION] = "Always"
         written.notes.append("its vcluster.yaml is written anew: the same data in another order or form")
     return written
-
-
-def _bare_credentials(value: Any, path: str = "") -> Iterator[str]:
-    """Yield the places of texts whose names say that they are credentials."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            below = f"{path}.{key}" if path else str(key)
-            if isinstance(item, str) and item and _CREDENTIAL.search(str(key)):
-                yield below
-            else:
-                yield from _bare_credentials(item, below)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _bare_credentials(item, f"{path}[{index}]")
-
-
-def defaults_of(tenants: Iterable[Written]) -> dict[str, Any]:
-    """Return what all tenants have in common: the defaults of their Fleet."""
-    specs = [tenant.document["spec"] for tenant in tenants]
-    found = {}
-    for key in _DEFAULTS:
-        values = [spec.get(key) for spec in specs]
-        if values and values[0] and all(value == values[0] for value in values):
-            found[key] = values[0]
-    return found
 
 
 def fleet_of(name: str, namespace: str, template_prefix: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,15 +180,6 @@ def fleet_of(name: str, namespace: str, template_prefix: str, defaults: Mapping[
     }
     kept = {key: value for key, value in spec.items() if value != {}}
     return {"apiVersion": names.API_VERSION, "kind": "Fleet", "metadata": {"name": name}, "spec": kept}
-
-
-def text_of(written: Written, defaults: Mapping[str, Any]) -> str:
-    """Return a document as text, without what the defaults say already."""
-    document = written.document
-    if document["kind"] == "Tenant":
-        spec = {key: value for key, value in document["spec"].items() if key not in defaults}
-        document = {**document, "spec": spec}
-    return format_values(document)
 
 
 def prefix_of_templates(live: Iterable[str]) -> str:
@@ -273,23 +206,6 @@ def _application(tenant: str, entry: Mapping[str, Any], template_prefix: str) ->
     if template.get("parameters"):
         found["parameters"] = template["parameters"]
     return found
-
-
-def _document(
-    api_version: str, kind: str, live: Mapping[str, Any], spec: Mapping[str, Any]
-) -> dict[str, Any]:
-    metadata = without_server_fields(live)["metadata"]
-    kept: dict[str, Any] = {"name": metadata["name"]}
-    for key in ("labels", "annotations"):
-        ours = {name: value for name, value in (metadata.get(key) or {}).items() if not _THEIRS.match(name)}
-        if ours:
-            kept[key] = ours
-    return {
-        "apiVersion": api_version,
-        "kind": kind,
-        "metadata": kept,
-        **({"spec": dict(spec)} if spec else {}),
-    }
 
 
 def _text(data: Mapping[str, str], key: str) -> str:
@@ -319,13 +235,3 @@ def _drop(values: dict[str, Any], section: str) -> None:
     del values[section]["argoCD"]
     if not values[section]:
         del values[section]
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("${", "$${")
-    if isinstance(value, Mapping):
-        return {key: _escaped(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_escaped(item) for item in value]
-    return value

@@ -1,50 +1,33 @@
-"""What lives on a platform as a definition that changes nothing of it: written, planned, held against what lives.
-
-Whatever is no sound definition, or would come out of its plan otherwise than it lives, is left alone and named, and
-what depends on it as well. So a preview of what is kept shows adoptions, and an `up` writes what is there already.
-"""
+"""What lives on a platform as a definition that changes nothing of it: written, planned, held against what lives."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fleet import names
 from fleet.adoption.documents import (
     CREDENTIAL_KEYS,
-    NotExpressibleError,
-    Written,
     cluster_of,
     connector_of,
-    defaults_of,
     fleet_of,
     prefix_of_templates,
     project_of,
     template_of,
     tenant_of,
-    text_of,
 )
+from fleet.adoption.settled import Place, Survey, settle
+from fleet.adoption.written import NotExpressibleError, Written, what_of
 from fleet.clients.kubernetes import Kubernetes, Manifest, Ref, labels_of
-from fleet.clients.values import format_values, parse_values
-from fleet.definition.load import load
+from fleet.clients.values import parse_values
 from fleet.definition.prerequisites import SHIPPED_TEMPLATES
 from fleet.desired.objects import Desired, Plan, plain
-from fleet.desired.plan import plan
-from fleet.errors import Problem, errors_of, format_report, ordered
 from fleet.names import Kind
-from fleet.new_files import write_new
 from fleet.providers.projection import differences, project_manifest
 from fleet.refused import Refused
 
-FLEET: Final = "fleet.yaml"
-_HEAD: Final = """\
-# Written by `fleet import` from what was live. `adopt: IfSame` takes over what is equal to its definition and refuses
-# what is not; take it out once the first `pulumi up` is through.
-"""
 # Keys that the platform has a default for, and that are written with it where the Secret lacks them.
 _DEFAULTED: Final = {"insecure": "false", "akuityAgentSize": "CLUSTER_SIZE_MEDIUM"}
 
@@ -59,25 +42,6 @@ class LiveObjects:
     clusters: list[Manifest]
     connectors: list[Manifest]
     project_prefix: str
-
-
-@dataclass(slots=True)
-class Survey:
-    """The files of a definition, and what is told beside: what was left alone and why, notes, credentials to be set."""
-
-    texts: dict[str, str] = field(default_factory=dict)
-    kept: list[Written] = field(default_factory=list)
-    left: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[tuple[str, str]] = field(default_factory=list)
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Return the config keys of the credentials that the definition refers to."""
-        return tuple(dict.fromkeys(key for written in self.kept for key in written.secrets))
-
-    def count(self, kind: str) -> int:
-        """Return how many documents of a kind there are."""
-        return sum(written.document["kind"] == kind for written in self.kept)
 
 
 def read_live(client: Kubernetes, namespace: str) -> LiveObjects:
@@ -117,7 +81,13 @@ def survey_of(live: LiveObjects, name: str, namespace: str, projects: Iterable[s
     templates = [each for each in live.templates if each["metadata"]["name"] not in SHIPPED_TEMPLATES]
     prefix = prefix_of_templates(each["metadata"]["name"] for each in templates)
     written = _written(live, instances, templates, prefix, survey)
-    _settle(survey, written, live, lambda defaults: fleet_of(name, namespace, prefix, defaults))
+    settle(
+        survey,
+        written,
+        lambda defaults: fleet_of(name, namespace, prefix, defaults),
+        _changing,
+        live.project_prefix,
+    )
     for each in survey.kept:
         survey.notes += [(each.what, note) for note in each.notes]
         if each.document["kind"] == "Connector":
@@ -142,7 +112,7 @@ def _written(
         try:
             written = make(what)
         except NotExpressibleError as error:
-            survey.left.append((Written("", {}, what).what, str(error)))
+            survey.left.append((what_of(what), str(error)))
             return
         if written.path in found:
             survey.left.append((written.what, f"the name is that of {found[written.path].what} already"))
@@ -169,48 +139,7 @@ def _written(
     return found
 
 
-def _settle(
-    survey: Survey,
-    written: dict[str, Written],
-    live: LiveObjects,
-    fleet: Callable[[Mapping[str, Any]], Mapping[str, Any]],
-) -> None:
-    """Take out what is not sound, and what would change, until what is left is sound and changes nothing."""
-    while True:
-        tenants = [each for each in written.values() if each.document["kind"] == "Tenant"]
-        defaults = defaults_of(tenants)
-        texts = {FLEET: f"{_HEAD}{format_values(fleet(defaults))}"}
-        texts |= {path: text_of(each, defaults) for path, each in written.items()}
-        planned, problems = _planned(texts, live.project_prefix)
-        unsound = dict(_unsound(problems, written)) if problems else dict(_changing(planned, written))
-        if not unsound:
-            survey.texts, survey.kept = texts, list(written.values())
-            return
-        for path, why in unsound.items():
-            survey.left.append((written.pop(path).what, why))
-
-
-def _planned(texts: Mapping[str, str], prefix: str) -> tuple[Plan, tuple[Problem, ...]]:
-    with TemporaryDirectory() as folder:
-        write_new(Path(folder), texts)
-        loaded = load(Path(folder), {})
-        planned = plan(loaded.fleet, project_prefix=prefix, digests=False) if loaded.fleet else Plan((), ())
-        return planned, errors_of(ordered([*loaded.problems, *planned.problems]))
-
-
-def _unsound(problems: tuple[Problem, ...], written: Mapping[str, Written]) -> Iterator[tuple[str, str]]:
-    found: dict[str, list[str]] = {}
-    for problem in problems:
-        path = problem.location.file if problem.location is not None else ""
-        if path in written:
-            found.setdefault(path, []).append(problem.message)
-    if not found:
-        raise Refused(f"what lives there fits no definition\n{format_report(problems)}")
-    for path, messages in found.items():
-        yield path, "; ".join(dict.fromkeys(messages))
-
-
-def _changing(planned: Plan, written: Mapping[str, Written]) -> Iterator[tuple[str, str]]:
+def _changing(planned: Plan, written: Mapping[str, Written]) -> Iterator[tuple[Place, str]]:
     by_ref = {_ref(each.live): path for path, each in written.items()}
     for desired in planned.objects:
         manifest = desired.properties.get("manifest")
@@ -218,7 +147,7 @@ def _changing(planned: Plan, written: Mapping[str, Written]) -> Iterator[tuple[s
         if path is None:
             continue
         if changes := list(_changes(desired, written[path])):
-            yield path, f"its definition would change {', '.join(changes)}"
+            yield (path, ""), f"its definition would change {', '.join(changes)}"
 
 
 def _changes(desired: Desired, written: Written) -> Iterator[str]:

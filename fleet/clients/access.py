@@ -133,6 +133,18 @@ class Access:
         return {**_set(config), "tlsClientConfig": {"insecure": self.insecure, **_set(tls)}}
 
 
+def beyond_kubeconfig(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of what Argo CD reaches a cluster with and no kubeconfig says; values are not looked at."""
+    found = config.get("tlsClientConfig")
+    tls = found if isinstance(found, Mapping) else {}
+    known = {"username", "password", "bearerToken", "proxyUrl", "tlsClientConfig"}
+    known_tls = {"insecure", "serverName", "caData", "certData", "keyData"}
+    return (
+        *(key for key, value in config.items() if value and key not in known),
+        *(f"tlsClientConfig.{key}" for key, value in tls.items() if value and key not in known_tls),
+    )
+
+
 def authority_text(ca_data: str) -> str:
     """Return a CA as PEM, whether it is given so or in Base64; what is neither comes back as it is."""
     if "-----BEGIN" in ca_data:
@@ -160,4 +172,4 @@ def _unusable(what: str, detail: str, help_: str = "") -> RemoteError:
     return RemoteError(verb="use", kind=f"kubeconfig {what}", name="", system="", detail=detail, help=help_)
 
 
-__all__ = ["Access", "authority_text"]
+__all__ = ["Access", "authority_text", "beyond_kubeconfig"]

@@ -375,10 +375,17 @@ class KubernetesArgo(Argo):
     ) -> Manifest:
         """Apply a cluster's Secret, named and annotated as Argo CD itself would, so that its API knows it.
 
-        A registration that moves to another server keeps its Secret: it is never absent and never there twice.
+        A registration that moves to another server keeps its Secret: it is never absent and never there twice. A text
+        that means the same already stays as somebody wrote it.
         """
         spec, metadata = manifest["spec"], manifest["metadata"]
         data = {"name": metadata["name"], "server": spec["server"], "config": config_text(spec["config"])}
+        if live is not None:
+            shown = live["spec"]
+            if shown["server"] == spec["server"]:
+                data["server"] = live["texts"]["server"]
+            if shown["config"] is not None and config_text(shown["config"]) == data["config"]:
+                data["config"] = live["texts"].get("config", data["config"])
         secret: Manifest = {
             "apiVersion": "v1",
             "kind": "Secret",

@@ -60,8 +60,11 @@ def secret_name(server: str) -> str:
 
 
 def config_text(config: Mapping[str, Any]) -> str:
-    """Return how a cluster's credentials are written: equal ones are equal texts."""
-    return json.dumps(config, sort_keys=True, separators=(",", ":"))
+    """Return how a cluster's credentials are written: what means the same to Argo CD is the same text."""
+    given = {key: value for key, value in config.items() if value and key != "tlsClientConfig"}
+    tls = {key: value for key, value in _at(config, ("tlsClientConfig",)).items() if value}
+    whole = {**given, "tlsClientConfig": {"insecure": False, **tls}}
+    return json.dumps(whole, sort_keys=True, separators=(",", ":"))
 
 
 def three_way(
@@ -156,6 +159,7 @@ def cluster_of_secret(secret: Manifest) -> Manifest:
         config = json.loads(data.get("config") or "{}")
     except ValueError:
         config = None
+    config = config if isinstance(config, dict) else None
     kept = {key: metadata[key] for key in ("uid", "deletionTimestamp", "managedFields") if key in metadata}
     return {
         "apiVersion": API_VERSION,
@@ -168,6 +172,7 @@ def cluster_of_secret(secret: Manifest) -> Manifest:
         },
         "spec": {"server": server, "config": config},
         "secret": metadata["name"],
+        "texts": {key: data[key] for key in ("server", "config") if key in data},
     }
 
 

@@ -11,10 +11,11 @@ import pulumi
 
 from fleet import names
 from fleet.clients.argo import UNKNOWN_CLUSTER, Argo
-from fleet.clients.argo_objects import CLUSTER, undeclared_alternatives
+from fleet.clients.argo_objects import CLUSTER
 from fleet.clients.kubernetes import Manifest, Ref, RemoteError
 from fleet.providers.base import Bag
 from fleet.providers.direct import DirectProvider, at, is_forced, whose
+from fleet.providers.projection import project_application
 from fleet.providers.session import Session, wait_until
 from fleet.readiness.argo import deletion_error, has_settled, moment
 from fleet.refused import Refused
@@ -58,17 +59,7 @@ class ArgoApplicationProvider(DirectProvider):
 
     def decode(self, bag: Bag, live: Manifest) -> Bag:
         """Return the declared fields as they are live, and what Argo CD would read in their place."""
-        seen: Manifest = super().decode(bag, live)["manifest"]
-        for *parents, last in undeclared_alternatives(bag["manifest"], live):
-            place = seen
-            for part in parents:
-                place = place.setdefault(part, {})
-            place[last] = at(live, *parents, last)
-        # Argo CD adds finalizers of its own; ours make a deletion take the workloads along.
-        if wanted := at(bag, "manifest", "metadata", "finalizers"):
-            found = live["metadata"].get("finalizers") or []
-            seen["metadata"]["finalizers"] = [each for each in wanted if each in found]
-        return {"manifest": seen}
+        return {"manifest": project_application(bag["manifest"], live)}
 
     def outputs(self, bag: Bag, written: Manifest) -> Bag:
         """Return the revision of the write, and where the application was sent."""

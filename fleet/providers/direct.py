@@ -15,9 +15,10 @@ from pulumi.dynamic import ReadResult, UpdateResult
 
 from fleet import names
 from fleet.clients.argo import Argo
-from fleet.clients.kubernetes import Ref, RemoteError
+from fleet.clients.kubernetes import Manifest, Ref, RemoteError
 from fleet.providers.base import Bag, ObjectProvider, declared
 from fleet.providers.home import ArgoHome, Home
+from fleet.providers.projection import with_marks
 from fleet.providers.session import Session, wait_until
 from fleet.providers.usage import HOST
 from fleet.refused import Refused
@@ -57,6 +58,16 @@ class DirectProvider(ObjectProvider):
                     " delete the workloads that the other has just taken over",
                     "remove the tenant (or the application) and add it again, as two steps",
                 )
+
+    def same(self, bag: Bag, live: Manifest) -> Bag:
+        """Return what an object must equal; that it does not say yet whose it is makes no other object of it."""
+        seen = super().same(bag, live)
+        if cluster := seen.get("cluster"):
+            seen["cluster"] = with_marks(bag["cluster"], cluster)
+        if manifest := seen.get("manifest"):
+            metadata = with_marks(bag["manifest"]["metadata"], manifest["metadata"])
+            seen["manifest"] = {**manifest, "metadata": metadata}
+        return seen
 
     def what(self, bag: Bag) -> str:
         """Return what messages call the object."""

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
+from fleet import names
+from fleet.clients.argo_objects import undeclared_alternatives
+
 Path = tuple[str, ...]
 
 
@@ -58,6 +61,31 @@ def project_manifest(declared: Mapping[str, Any], live: Mapping[str, Any]) -> di
     }
     named = {"apiVersion": declared["apiVersion"], "kind": kind}
     return {**projected, **named, "metadata": {**projected.get("metadata", {}), **metadata}}
+
+
+def project_application(declared: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the live values of what an Argo CD Application declares, and what Argo CD would read in their place."""
+    seen = project_manifest(declared, live)
+    for *parents, last in undeclared_alternatives(declared, live):
+        place, found = seen, live
+        for part in parents:
+            place, found = place.setdefault(part, {}), found[part]
+        place[last] = found[last]
+    # Argo CD adds finalizers of its own; ours make a deletion take the workloads along.
+    if wanted := declared["metadata"].get("finalizers"):
+        shown = live["metadata"].get("finalizers") or []
+        seen["metadata"]["finalizers"] = [each for each in wanted if each in shown]
+    return seen
+
+
+def with_marks(declared: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was seen of something with labels as its adoption leaves it.
+
+    Labels that say nothing but whose it is are added where there are none, and never put in another one's place.
+    """
+    wanted, found = declared.get("labels") or {}, seen.get("labels") or {}
+    marks = {key: wanted[key] for key in names.MARKS if key in wanted and key not in found}
+    return {**seen, "labels": {**found, **marks}} if marks else dict(seen)
 
 
 def project(declared: Any, live: Any) -> Any:

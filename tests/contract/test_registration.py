@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from fleet import names
 from fleet.clients.argo_objects import config_text, secret_name
 from fleet.clients.argocd import ArgoCDApi
 from fleet.clients.kubernetes import Ref, RemoteError
@@ -179,6 +180,46 @@ def test_one_server_has_one_name_and_one_name_one_server(direct: Direct, other: 
     with pytest.raises(Refused, match="exists and was not made by this stack"):
         PROVIDER.create(copy.deepcopy(acme))
     assert {each["metadata"]["name"] for each in direct.argo.clusters()} >= {"acme", bag["cluster"]["name"]}
+
+
+@BY_KUBERNETES
+def test_a_registration_by_hand_is_adopted_as_it_is_written(direct: Direct, other: ControlPlane) -> None:
+    """In a form of somebody's own it is no other access; labels that say whose it is are added, never replaced."""
+    bag = {**direct.registration(other), "adopt": "IfSame"}
+    bag["cluster"]["labels"] = {"ring": "canary", names.FLEET_LABEL: "prod", names.TENANT_NAME_LABEL: "acme"}
+    access = json.loads(cluster_secret("x", other.endpoint(), "x")["stringData"]["config"])
+    del access["tlsClientConfig"]["insecure"]
+    data = {
+        "name": bag["cluster"]["name"],
+        "server": f"{other.url}/",
+        "config": json.dumps(access, indent=2),
+    }
+    labels = {"argocd.argoproj.io/secret-type": "cluster", "ring": "canary", names.FLEET_LABEL: "other"}
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": direct.name("by-hand"),
+            "namespace": direct.site.argocd.namespace,
+            "labels": labels,
+        },
+        "stringData": data,
+    }
+    ref = Ref.of(direct.site.kubernetes.apply(secret, manager="kubectl"))
+
+    direct.fresh()
+    with pytest.raises(Refused, match=r"differs from the definition in `cluster\.labels\.fleet/fleet`"):
+        PROVIDER.create(copy.deepcopy(bag))
+    direct.edit(ref, {"metadata": {"labels": {names.FLEET_LABEL: None}}})
+    direct.fresh()
+    created = PROVIDER.create(copy.deepcopy(bag))
+
+    live = direct.site.kubernetes.get(ref)
+    assert live is not None
+    assert {key: b64decode(value).decode() for key, value in live["data"].items()} == data
+    assert live["metadata"]["labels"].items() >= bag["cluster"]["labels"].items()
+    direct.fresh()
+    assert PROVIDER.read(created.id, created.outs or {}).inputs == bag
 
 
 @BY_KUBERNETES

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fleet.adoption.survey import LiveObjects, Survey, survey_of
+from fleet.adoption.settled import Survey
+from fleet.adoption.survey import LiveObjects, survey_of
 from fleet.clients.values import format_values
 from fleet.definition.load import load
 from fleet.new_files import write_new
