@@ -71,8 +71,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     """Measure and return the exit code."""
-    # In the background of a script it is ignored, by all that is started too: then the engine, which ends its plugins by
-    # it, waits five seconds for each command's before it kills them.
+    # In the background of a script it is ignored, and by all that is started there: then the engine, which ends its
+    # plugins by it, waits five seconds in each command before it kills them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     given = arguments()
     runs, cases, rivals = given.runs, frozenset(given.cases), frozenset(given.rivals)
