@@ -82,9 +82,11 @@ class Clock:
         self.looks = 0
 
     def monotonic(self) -> float:
+        """Return the time."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
+        """Let time pass."""
         self.now += seconds
 
     def look(self, seconds: float, *, at: float) -> bool:
