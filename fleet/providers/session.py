@@ -32,7 +32,7 @@ RELEASE_TIMEOUT_S: Final = 300.0
 FIRST_PAUSE_S: Final = 0.05
 STEADY_PAUSE_S: Final = 0.5
 LAST_PAUSE_S: Final = 5.0
-# What was waited for is noticed this part of the wait late at most; and for so many times what a look took nobody looks.
+# The end of a wait is noticed this part of it late at most; a look is followed by a pause of so many times what it took.
 LATE: Final = 0.05
 IDLE: Final = 4
 # How old the answer that waiting threads share may be.
