@@ -32,7 +32,7 @@ RELEASE_TIMEOUT_S: Final = 300.0
 FIRST_PAUSE_S: Final = 0.05
 STEADY_PAUSE_S: Final = 0.5
 LAST_PAUSE_S: Final = 5.0
-# The end of a wait is noticed this part of it late at most; a look is followed by a pause of so many times what it took.
+# The end of a wait is noticed this part of it late at most; after a look there is a pause of so many times its duration.
 LATE: Final = 0.05
 IDLE: Final = 4
 # How old the answer that waiting threads share may be.
