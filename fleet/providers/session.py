@@ -32,8 +32,9 @@ RELEASE_TIMEOUT_S: Final = 300.0
 FIRST_PAUSE_S: Final = 0.05
 STEADY_PAUSE_S: Final = 0.5
 LAST_PAUSE_S: Final = 5.0
-# The end of a wait is noticed this part of it late at most; after a look there is a pause of so many times its duration.
+# The end of a wait is noticed this part of it late at most.
 LATE: Final = 0.05
+# After a look there is a pause of so many times what it took.
 IDLE: Final = 4
 # How old the answer that waiting threads share may be.
 POLLED_S: Final = 0.5
