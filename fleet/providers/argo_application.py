@@ -155,14 +155,12 @@ class ArgoApplicationProvider(DirectProvider):
         Past it, the deletion goes on without us: the cluster's registration waits for its end. One that Argo CD cannot
         bring to an end, since it does not reach the cluster, is refused much earlier.
         """
-        home, ref, uid = self.home(current, bag), self.ref(bag), live["metadata"]["uid"]
         failing_at: float | None = None
 
         def gone() -> bool:
             nonlocal failing_at
-            # Few are waited for at a time: a LIST would read all that are left, again and again.
-            left = home.get(ref)
-            if left is None or left["metadata"]["uid"] != uid:
+            left = self.left(current, bag, live)
+            if left is None:
                 return True
             words = deletion_error(left)
             failing_at = (failing_at or time.monotonic()) if words else None

@@ -156,6 +156,14 @@ class ObjectProvider(FleetProvider):
     def after_delete(self, current: Session, bag: Bag, live: Manifest) -> None:
         """Wait until it is gone, where that takes time."""
 
+    def left(self, current: Session, bag: Bag, live: Manifest) -> Manifest | None:
+        """Return what is left of this very object that is being deleted, None once it is gone.
+
+        Few are waited for at a time: a LIST would read all that are left, again and again.
+        """
+        found = self.home(current, bag).get(self.ref(bag))
+        return found if found is not None and found["metadata"]["uid"] == live["metadata"]["uid"] else None
+
     def remove(self, current: Session, bag: Bag, live: Manifest) -> None:
         """Delete the object: this one, not another that took its name."""
         self.home(current, bag).remove(live)

@@ -76,14 +76,7 @@ class TenantProvider(ObjectProvider):
 
         Past it, the deletion goes on without us: what the tenant depends on waits for its end.
         """
-        home, ref, uid = self.home(current, bag), self.ref(bag), live["metadata"]["uid"]
-
-        def gone() -> bool:
-            # Few are waited for at a time: a LIST would read all that are left, again and again.
-            left = home.get(ref)
-            return left is None or left["metadata"]["uid"] != uid
-
-        wait_until(gone, current.delete_deadline())
+        wait_until(lambda: self.left(current, bag, live) is None, current.delete_deadline())
 
 
 def without_nulls(data: Any) -> tuple[Any, list[str]]:
