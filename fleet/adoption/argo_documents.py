@@ -18,6 +18,7 @@ from fleet.adoption.written import (
     Written,
     document_of,
     escaped,
+    fleet_document,
     note_bare_credentials,
 )
 from fleet.clients.kubernetes import Manifest, labels_of
@@ -119,10 +120,8 @@ def own_host() -> Written:
 
 
 def fleet_of(name: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the Fleet: it adopts what is equal to its definition, and refuses what is not."""
-    spec = {"delivery": "direct", "defaults": dict(defaults), "adopt": "IfSame"}
-    kept = {key: value for key, value in spec.items() if value != {}}
-    return {"apiVersion": names.API_VERSION, "kind": "Fleet", "metadata": {"name": name}, "spec": kept}
+    """Return the Fleet, in direct delivery."""
+    return fleet_document(name, {"delivery": "direct", "defaults": dict(defaults)})
 
 
 @dataclass(frozen=True, slots=True)

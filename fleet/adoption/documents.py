@@ -12,7 +12,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from fleet import names
-from fleet.adoption.written import NotExpressibleError, Written, document_of, escaped, note_bare_credentials
+from fleet.adoption.written import (
+    NotExpressibleError,
+    Written,
+    document_of,
+    escaped,
+    fleet_document,
+    note_bare_credentials,
+)
 from fleet.clients.values import format_values, parse_values
 
 # What the platform changes on its own in a project.
@@ -170,16 +177,14 @@ def tenant_of(instance: Mapping[str, Any], project_prefix: str, template_prefix:
 
 
 def fleet_of(name: str, namespace: str, template_prefix: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the Fleet: it adopts what is equal to its definition, and refuses what is not."""
+    """Return the Fleet, in the platform's delivery."""
     spec = {
         "delivery": "platform",
         "platform": {"namespace": namespace},
         "templates": {"prefix": template_prefix},
         "defaults": dict(defaults),
-        "adopt": "IfSame",
     }
-    kept = {key: value for key, value in spec.items() if value != {}}
-    return {"apiVersion": names.API_VERSION, "kind": "Fleet", "metadata": {"name": name}, "spec": kept}
+    return fleet_document(name, spec)
 
 
 def prefix_of_templates(live: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from fleet import names
 from fleet.clients.values import format_values
 from fleet.definition.manifests import without_server_fields
 from fleet.definition.model import Target
@@ -116,6 +117,12 @@ def _bare_credentials(value: Any, path: str = "") -> Iterator[str]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _bare_credentials(item, f"{path}[{index}]")
+
+
+def fleet_document(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the Fleet: it adopts what is equal to its definition, and refuses what is not."""
+    kept = {key: value for key, value in {**spec, "adopt": "IfSame"}.items() if value != {}}
+    return {"apiVersion": names.API_VERSION, "kind": "Fleet", "metadata": {"name": name}, "spec": kept}
 
 
 def defaults_of(tenants: Iterable[Written]) -> dict[str, Any]:
