@@ -57,12 +57,14 @@ def pids(place: Place) -> list[int]:
 
 @pytest.fixture(scope="module")
 def place(argocd_sandbox: Sandbox) -> Iterator[Place]:
-    """Return the sandbox's Argo CD with one tenant more; at the end no process of that one is left."""
+    """Return the sandbox's Argo CD with one tenant more; at the end neither a process nor a cluster of it is left."""
     tenant = argocd_sandbox.control_plane.tenant("acme").start()
     argocd_sandbox.argocd.register("acme", tenant.endpoint())
     found = Place(argocd_sandbox.control_plane, argocd_sandbox.argocd, tenant)
     yield found
     delete_all(found)
+    with connect(found.argocd, token=found.argocd.account().token) as client:
+        assert client.delete_cluster(tenant.url)
     started = [process.pid for process in tenant.processes.all()]
     tenant.remove()
     assert not [pid for pid in started if exists(pid)]
