@@ -25,6 +25,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "PULUMI_SKIP_UPDATE_CHECK": "true",
     # State is one JSON file of several kB a resource, nearly all of it repeated words.
     "PULUMI_DIY_BACKEND_GZIP": "true",
+    # Four for each processor by default, however few those are: but what is waited for is a server elsewhere.
+    "PULUMI_PARALLEL": "16",
 }
 ANSWER_S: Final = 60.0
 # Which engines will do: from the first, and before the second.

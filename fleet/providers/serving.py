@@ -8,7 +8,8 @@ a preview does not know.
 
 There is no way to register a server of our own: the handlers are bound when the process starts, before any provider is
 loaded. So the code of the SDK's methods is replaced, when the first of our providers is configured; the originals are
-kept. A test speaks to the real process and holds both against each other; `FLEET_SDK_VERBS=1` keeps the SDK's.
+kept. A test speaks to the real process and holds both against each other; `FLEET_SDK_VERBS=1` keeps the SDK's, and its
+four threads.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
@@ -28,6 +30,9 @@ from fleet.providers import wire
 from fleet.providers.base import FleetProvider
 
 SWITCH: Final = "FLEET_SDK_VERBS"
+
+# What bounds the calls at once is the engine's `--parallel`; this is more than anybody sets.
+THREADS: Final = 256
 
 _LOCK: Final = threading.Lock()
 _ORIGINALS: Final[dict[str, Callable[..., Any]]] = {}
@@ -47,6 +52,23 @@ def install() -> None:
             _ORIGINALS[verb] = FunctionType(method.__code__, method.__globals__, verb)
         for verb, ours in OURS:
             getattr(servicer, verb).__code__ = ours.__code__
+        _widen(main)
+
+
+def _widen(main: ModuleType | Any) -> None:
+    """Let in as many calls at once as the engine makes.
+
+    The SDK's server has four threads, and a thread that waits for a distant or overloaded server does nothing else.
+    The server is a variable of the function in which the main thread waits.
+    """
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001
+    while frame is not None and frame.f_code is not main.main.__code__:
+        frame = frame.f_back
+    server = frame.f_locals.get("server") if frame is not None else None
+    pool = getattr(getattr(server, "_state", None), "thread_pool", None)
+    if isinstance(pool, ThreadPoolExecutor):
+        # More threads are started when calls come that no idle one takes.
+        pool._max_workers = THREADS  # noqa: SLF001
 
 
 # The code of these five runs inside the SDK's module: they may use nothing but their arguments and imports.

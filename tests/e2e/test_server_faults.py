@@ -33,6 +33,7 @@ CI_TENANTS = 60
 TENANTS = int(os.environ.get("FLEET_FAULTS_TENANTS", CI_TENANTS))
 STACK = "many-faults"
 MARK = names.owner_mark("fleet", STACK)
+GONE_S = 60.0
 # How often each befalls a request, and how often a storm of 429 begins, of so many requests.
 RESETS, SLOW, STORMS, STORM = 0.05, 0.02, 0.003, 20
 
@@ -48,11 +49,12 @@ def project(sandbox: Sandbox, client: Kubernetes, tmp_path: Path) -> Iterator[Pr
 
 
 def remove(client: Kubernetes) -> None:
-    """Take away what a stack has made, whatever its state says."""
+    """Take away what a stack has made, whatever its state says, and wait for its end."""
     for api_version, kind in ((ARGO, "Application"), (ARGO, "AppProject"), ("v1", "Secret")):
         listed = client.list(api_version, kind, names.ARGOCD_NAMESPACE, {names.OWNER_LABEL: MARK})
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(client.delete, map(Ref.of, listed)))
+    assert wait_until(lambda: not live_of(client, MARK, "direct"), GONE_S)
 
 
 def bad_weather(seed: int) -> Iterator[Fault | None]:

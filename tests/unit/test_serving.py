@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,6 +21,7 @@ from pulumi.runtime.proto import provider_pb2_grpc
 from fleet.names import Kind
 from fleet.providers import serving, wire
 from fleet.providers.resources import RESOURCES, FleetResource
+from tests.contract.faults import Proxy
 
 MANIFEST = {
     "apiVersion": "v1",
@@ -37,6 +41,9 @@ CLUSTER = {
     "owner": "p.s",
 }
 
+CALLS = 16
+WAIT_S = 20.0
+
 
 @contextmanager
 def process(**environment: str) -> Iterator[provider_pb2_grpc.ResourceProviderStub]:
@@ -44,11 +51,13 @@ def process(**environment: str) -> Iterator[provider_pb2_grpc.ResourceProviderSt
     command = [sys.executable, "-m", "pulumi.dynamic"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **environment}) as running:
         assert running.stdout is not None
-        with grpc.insecure_channel(f"127.0.0.1:{int(running.stdout.readline())}") as channel:
-            stub = provider_pb2_grpc.ResourceProviderStub(channel)
-            stub.Configure(proto.ConfigureRequest(args=Struct()))
-            yield stub
-        running.kill()
+        try:
+            with grpc.insecure_channel(f"127.0.0.1:{int(running.stdout.readline())}") as channel:
+                stub = provider_pb2_grpc.ResourceProviderStub(channel)
+                stub.Configure(proto.ConfigureRequest(args=Struct()))
+                yield stub
+        finally:
+            running.kill()
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +148,35 @@ def test_the_gate_of_nothing_is_made_and_read_as_by_the_sdk(ours, theirs) -> Non
         answers.append((made, read, again))
 
     assert answers[0] == answers[1]
+
+
+def test_calls_that_wait_for_a_server_do_not_hold_up_others(tmp_path: Path) -> None:
+    """The SDK's server has four threads: the fifth call would wait until one of the first has its answer."""
+    together = threading.Barrier(CALLS)
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            together.wait(WAIT_S)
+            self.send_error(403)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        kubeconfig = Proxy(f"http://127.0.0.1:{server.server_port}").kubeconfig(tmp_path)
+        with process(KUBECONFIG=kubeconfig) as stub:
+            # The first call loads the provider. Objects of one place would share a LIST.
+            stub.Check(proto.CheckRequest(news=wire.to_struct(TEMPLATE)))
+            bags = [changed(TEMPLATE, metadata={"name": "a", "namespace": f"n{n}"}) for n in range(CALLS)]
+            calls = [
+                stub.Read.future(proto.ReadRequest(id="a", properties=wire.to_struct(bag))) for bag in bags
+            ]
+            said = [str(call.exception(WAIT_S)) for call in calls]
+        server.shutdown()
+
+    assert all("cannot list" in each for each in said), said
+    assert not together.broken
 
 
 def test_our_verbs_take_the_place_of_the_sdks() -> None:
