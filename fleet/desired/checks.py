@@ -9,13 +9,13 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final
 
-from fleet.clients.values import parse_values
 from fleet.definition.fleet import Fleet, Locate, Template, Tenant
 from fleet.definition.model import Target
 from fleet.definition.places import Keys, dotted, value_at
 from fleet.definition.spot import Spot
 from fleet.desired.application import Rendered
 from fleet.desired.gotemplate import OPEN, FieldUse, GoTemplateError, check_text, scan
+from fleet.desired.helm_values import values_error
 from fleet.desired.objects import Desired
 from fleet.desired.template import live_name, template_body
 from fleet.desired.values import BUILTINS, CLUSTER_ANNOTATIONS, known_paths, leaves, lookup
@@ -365,16 +365,6 @@ def check_source(path: Keys, source: Mapping[str, Any]) -> Iterator[Finding]:
             "quote what a template inserts (`{{ .Values.x | quote }}`) and indent what spans lines (`nindent`)",
             rendered=(int(place[1]), int(place[2])) if place else None,
         )
-
-
-@lru_cache(maxsize=65536)
-def values_error(text: str) -> str:
-    """Return why a text is no Helm values, empty where it is."""
-    try:
-        data = parse_values(text)
-    except ValueError as error:
-        return str(error)
-    return "" if data is None or isinstance(data, dict) else "it is no map"
 
 
 def check_duplicates(applications: Sequence[Rendered]) -> Iterator[Problem]:
