@@ -39,7 +39,7 @@ _NO_PROPERTY_DEPENDENCIES: Final = {PROVIDER_KEY: proto.RegisterResourceRequest.
 class Declared:
     """What the engine said of a resource: its URN and its outputs; those that a preview does not know are left out.
 
-    `done` is False where it failed, or was skipped, and the engine goes on with others (`--continue-on-error`).
+    `done` is False where it failed, or was skipped since one before it did (`--continue-on-error`).
     """
 
     urn: str
@@ -107,9 +107,9 @@ class Declaring:
         *,
         protect: bool | None,
     ) -> Declared:
+        # One of them that failed is no reason to leave this one out: the engine skips what comes after a failed one,
+        # and deletes what it does not hear of.
         before = [await task for task in after]
-        if not all(each.done for each in before):
-            return Declared("", done=False)
         async with self._turns:
             request = proto.RegisterResourceRequest(
                 type=resource.token(),

@@ -200,8 +200,8 @@ def test_no_more_than_so_many_are_outstanding(monitor, monkeypatch) -> None:
     assert most == 3
 
 
-def test_what_comes_after_a_failure_is_left_out(monitor) -> None:
-    """With `--continue-on-error` the engine goes on with others."""
+def test_what_comes_after_a_failure_is_declared_all_the_same(monitor) -> None:
+    """With `--continue-on-error` the engine skips it; what it does not hear of, it deletes."""
     monitor.result = proto.Result.FAIL
 
     async def declare() -> Task:
@@ -212,7 +212,10 @@ def test_what_comes_after_a_failure_is_left_out(monitor) -> None:
         return second
 
     assert run(monitor, declare).result().done is False
-    assert [name for _, name in monitor.requests] == ["first"]
+    assert [
+        (name, [each.rpartition(":")[2] for each in request.dependencies])
+        for (_, name), request in monitor.requests.items()
+    ] == [("first", []), ("second", ["first"])]
 
 
 def test_the_gate_of_a_preview_knows_no_revision_before_there_is_one(monitor) -> None:
