@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx2
-from cryptography import x509
 from lightkube.config import client_adapter
 from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, SERVICE_ACCOUNT, KubeConfig, SingleConfig
 from lightkube.config.models import User
@@ -95,6 +94,9 @@ def _certificate_ends(config: SingleConfig) -> datetime | None:
         pem = base64.b64decode(user.client_cert_data)
     else:
         pem = Path(config.abs_file(user.client_cert or "")).read_bytes()
+    # Slow to import, and needed by who asks for it alone.
+    from cryptography import x509  # noqa: PLC0415
+
     return x509.load_pem_x509_certificate(pem).not_valid_after_utc
 
 
