@@ -16,14 +16,15 @@ _DECISIVE: Final = re.compile(r"[&*!\\]|^%|\.(?:inf|nan)|0[box]|[^\n]{1000}", re
 
 def values_error(text: str) -> str:
     """Return why a text is no Helm values, beginning with its place where it has one; empty where it is."""
-    if not _DECISIVE.search(text) and not _error(_WORD.sub("x", text)):
+    if not _DECISIVE.search(text) and not parse_error(_WORD.sub("x", text)):
         return ""
     # Where an outline is not valid, the words may make it so, and the place of an error is that in the text.
-    return _error(text)
+    return parse_error(text)
 
 
 @lru_cache(maxsize=65536)
-def _error(text: str) -> str:
+def parse_error(text: str) -> str:
+    """Return what parsing this very text says against it as Helm values, empty where nothing."""
     try:
         data = parse_values(text)
     except ValueError as error:
