@@ -18,6 +18,7 @@ from fleet.commands import CommandsOnDemand, OnDemand
 from fleet.desired.shards import part_of
 from fleet.errors import DefinitionError, Problem, errors_of, format_summary, ordered
 from fleet.given import counts_of, plan_of, shard_of, sound_plan, source_of
+from fleet.memory import leave
 from fleet.options import Assignments, Folder, ReportFormat, Stack
 from fleet.output import print_failure, print_json, print_problems
 
@@ -146,18 +147,21 @@ def demo() -> None:
 
 def main() -> None:
     """Run the command; a known failure is one message on stderr and exit code 1, never a traceback."""
+    code = 1
     try:
         app()
+    except SystemExit as end:
+        code = int(end.code or 0)
     except DefinitionError as error:
         print_problems(error.problems)
-        sys.exit(1)
     except Exception as error:
         if not isinstance(error, known_failures()):
             raise
         print_failure(error)
-        sys.exit(1)
     except KeyboardInterrupt:
-        sys.exit(130)
+        code = 130
+    leave(code)
+    sys.exit(code)
 
 
 def known_failures() -> tuple[type[Exception], ...]:

@@ -20,6 +20,7 @@ from fleet.desired.objects import Plan
 from fleet.desired.plan import plan
 from fleet.desired.shards import Shard, parse_shard
 from fleet.errors import errors_of, ordered
+from fleet.memory import keep
 from fleet.options import pairs_of
 from fleet.output import print_problems
 
@@ -67,7 +68,9 @@ def plan_of(
 ) -> tuple[Loaded, Plan]:
     """Return what a folder defines and its plan, with all problems of both."""
     loaded = load(folder, values, values_schema=values_schema)
-    return loaded, plan(loaded.fleet, digests=digests) if loaded.fleet else Plan((), ())
+    found = loaded, plan(loaded.fleet, digests=digests) if loaded.fleet else Plan((), ())
+    keep(found)
+    return found
 
 
 def sound_plan(

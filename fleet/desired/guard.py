@@ -103,14 +103,15 @@ def behind_guard(fleet: Fleet, objects: Iterable[Desired]) -> list[Desired]:
     A dependency of every object on it would be the largest part of many an object's state.
     """
     kept = set(protected(fleet))
-    return [
-        replace(
-            desired,
-            depends_on=desired.depends_on or (_KEY,),
-            protect=desired.tenant in kept if desired.tenant and desired.kind in _PROTECTED else None,
-        )
-        for desired in objects
-    ]
+    return [_behind(desired, protect=desired.tenant in kept) for desired in objects]
+
+
+def _behind(desired: Desired, *, protect: bool) -> Desired:
+    wanted = protect if desired.tenant and desired.kind in _PROTECTED else None
+    # Most are so already, and a copy of each would be a good part of planning.
+    if desired.depends_on and desired.protect == wanted:
+        return desired
+    return replace(desired, depends_on=desired.depends_on or (_KEY,), protect=wanted)
 
 
 def protected(fleet: Fleet) -> list[str]:
