@@ -10,7 +10,6 @@ and putting the field back means to take it over again. Nothing is ever forced o
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ClassVar, Final
@@ -33,6 +32,9 @@ from fleet.providers.projection import differences, project_manifest
 from fleet.providers.session import Refused, Session, Settings, configure, session, wait_until
 
 Bag = dict[str, Any]
+
+# An input that nobody declares: a read sets it for an object that somebody deletes, so that it shows as a difference.
+DELETION: Final = "deletionTimestamp"
 
 _PROVIDER_KEY: Final = "__provider"
 
@@ -65,7 +67,12 @@ class FleetProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     keys: ClassVar[tuple[str, ...]]
-    """The properties that `diff` compares; a change of another one alone changes nothing live."""
+    """The properties that a definition decides; a change of another one alone changes nothing live."""
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Return the properties that `diff` compares."""
+        return self.keys
 
     def configure(self, req: ConfigureRequest) -> None:
         """Take the stack's config for the process-wide session."""
@@ -85,7 +92,7 @@ class FleetProvider(ResourceProvider):
         self.allow(olds, news)
         pairs = [(key, self.identity(olds, key), self.identity(news, key)) for key in self.keys]
         replaced = [key for key, old, new in pairs if None not in (old, new) and old != new]
-        changed = [key for key in self.keys if _plain(olds.get(key)) != _plain(news.get(key))]
+        changed = [key for key in self.compared if _plain(olds.get(key)) != _plain(news.get(key))]
         # Another identity is another object: it is created first, and what used the old one moves before that goes.
         return DiffResult(changes=bool(changed), replaces=replaced, delete_before_replace=False)
 
@@ -112,6 +119,11 @@ class ObjectProvider(FleetProvider):
 
     carried: ClassVar[tuple[str, ...]] = ("mark",)
     """Outputs that are no inputs: set by a write, carried over by `read`. `mark` is the mark that was written."""
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Return what is declared, and whether somebody deletes the object: then it has to be made again."""
+        return (*self.keys, DELETION)
 
     def home(self, current: Session, bag: Bag) -> Home:
         """Return where the object lives: by default in the control plane cluster."""
@@ -174,7 +186,7 @@ class ObjectProvider(FleetProvider):
         ref, home = self.ref(bag), self.home(current, bag)
         exists = not self.numerous or self.exists(home, ref)
         # Another one's that appears in between is not forced: its fields conflict.
-        live = _settled(current, home, ref) if exists else None
+        live = self.settled(current, home, ref) if exists else None
         written = self.write(current, bag, live, force=live is not None and self.admit(bag, live))
         current.removals.forget(bag["owner"], home.live.server, ref)
         identifier = names.object_id(home.name, ref.api_version, ref.kind, ref.namespace, ref.name)
@@ -202,19 +214,28 @@ class ObjectProvider(FleetProvider):
                 f"{Ref.of(live)} is marked as owned by stack `{mark}`, this stack is `{written}`",
                 f"put its label `{names.OWNER_LABEL}: {written}` back, or give it up with `pulumi state delete`",
             )
-        seen = {**bag, **self.decode(bag, live), "owner": mark}
+        seen = {**bag, **self.decode(bag, live), "owner": mark, DELETION: live["metadata"].get(DELETION)}
         seen = {key: value for key, value in seen.items() if value is not None}
         return ReadResult(id_, seen, {key: value for key, value in seen.items() if key not in self.carried})
 
     def update(self, _id: str, olds: Bag, news: Bag) -> UpdateResult:
-        """Write the object again; fields that are no longer declared are removed by server-side apply."""
+        """Write the object again; fields that are no longer declared are removed by server-side apply.
+
+        One that somebody deletes is made anew once it is gone.
+        """
         current, bag, before = session(), declared(news), declared(olds)
-        live = self.home(current, bag).read(self.ref(bag), self.narrowed(bag), guarded=False)
-        mark = None if live is None else labels_of(live).get(names.OWNER_LABEL)
-        if live is not None and mark not in (None, bag["owner"], before.get("mark")):
-            raise foreign(live)
-        written = self.write(current, bag, live, force=live is not None, before=before)
-        current.removals.forget(bag["owner"], self.home(current, bag).live.server, self.ref(bag))
+        ref, home = self.ref(bag), self.home(current, bag)
+        live = home.read(ref, self.narrowed(bag), guarded=False)
+        if live is not None and live["metadata"].get(DELETION):
+            live = self.settled(current, home, ref)
+            force = live is not None and self.admit(bag, live)
+        else:
+            mark = None if live is None else labels_of(live).get(names.OWNER_LABEL)
+            if live is not None and mark not in (None, bag["owner"], before.get("mark")):
+                raise foreign(live)
+            force = live is not None
+        written = self.write(current, bag, live, force=force, before=before)
+        current.removals.forget(bag["owner"], home.live.server, ref)
         return UpdateResult(self.outs(bag, written))
 
     def delete(self, _id: str, props: Bag) -> None:
@@ -242,6 +263,28 @@ class ObjectProvider(FleetProvider):
         current.removals.note(str(ours), home.live.server, ref)
         home.live.drop(ref)
         self.after_delete(current, bag, live)
+
+    def settled(self, current: Session, home: Home, ref: Ref) -> Manifest | None:
+        """Return the live object; one that is being deleted is waited for, since a write to it would go with it.
+
+        All of a run share the time for that.
+        """
+        live = home.get(ref)
+        if live is None or not live["metadata"].get(DELETION):
+            return live
+
+        def gone() -> bool:
+            nonlocal live
+            live = home.get(ref)
+            return live is None or not live["metadata"].get(DELETION)
+
+        deadline = current.deadline("deleted by others", current.settings.release_timeout_s)
+        if not wait_until(gone, deadline) and live is not None:
+            left = ", ".join(live["metadata"].get("finalizers") or ()) or "none"
+            raise Refused(
+                f"{ref} is still being deleted; its finalizers: {left}", "wait for its end and run again"
+            )
+        return live
 
     def admit(self, bag: Bag, live: Manifest) -> bool:
         """Return whether applying may take fields over from their managers; raise where nothing may be written."""
@@ -324,25 +367,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
-
-
-def _settled(current: Session, home: Home, ref: Ref) -> Manifest | None:
-    """Return the live object; one that is being deleted is waited for, since a write to it would go with it."""
-    live = home.get(ref)
-    if live is None or not live["metadata"].get("deletionTimestamp"):
-        return live
-
-    def gone() -> bool:
-        nonlocal live
-        live = home.get(ref)
-        return live is None or not live["metadata"].get("deletionTimestamp")
-
-    if not wait_until(gone, time.monotonic() + current.settings.release_timeout_s) and live is not None:
-        left = ", ".join(live["metadata"].get("finalizers") or ()) or "none"
-        raise Refused(
-            f"{ref} is still being deleted; its finalizers: {left}", "wait for its end and run again"
-        )
-    return live
 
 
 def managers(live: Manifest) -> list[str]:

@@ -16,7 +16,7 @@ from pulumi.dynamic import ReadResult, UpdateResult
 from fleet import names
 from fleet.clients.argo import Argo
 from fleet.clients.kubernetes import Manifest, Ref, RemoteError
-from fleet.providers.base import Bag, ObjectProvider, declared
+from fleet.providers.base import DELETION, Bag, ObjectProvider, declared
 from fleet.providers.home import ArgoHome, Home
 from fleet.providers.projection import with_marks
 from fleet.providers.session import Session, wait_until
@@ -93,9 +93,15 @@ class DirectProvider(ObjectProvider):
             ) from error
 
     def update(self, id_: str, olds: Bag, news: Bag) -> UpdateResult:
-        """Write the object again, or only take note of how it is reached and how it is to end."""
+        """Write the object again, or only take note of how it is reached and how it is to end.
+
+        Nor is a deletion waited for, which may be stuck, where the definition lets go of what is in the tenant.
+        """
         bag, before = declared(news), declared(olds)
-        if any(bag.get(key) != before.get(key) for key in self.keys if key not in self.noted):
+        let_go = is_forced(bag) and before.get(DELETION)
+        if not let_go and any(
+            bag.get(key) != before.get(key) for key in self.compared if key not in self.noted
+        ):
             return super().update(id_, olds, news)
         return UpdateResult({**{key: before[key] for key in self.carried if key in before}, **bag})
 

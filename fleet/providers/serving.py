@@ -123,7 +123,7 @@ def diff(servicer: Any, request: proto.DiffRequest, context: Any) -> Any:
         # Reading a field that a map of messages lacks would add it.
         if all(
             (key in olds) == (key in news) and (key not in news or olds[key] == news[key])
-            for key in provider.keys
+            for key in provider.compared
         ):
             if type(provider).allow is not FleetProvider.allow:
                 provider.allow(wire.to_bag(request.olds), wire.to_bag(request.news))

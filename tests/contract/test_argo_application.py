@@ -381,6 +381,32 @@ def test_deletions_share_one_budget_of_waiting(direct: Direct) -> None:
     assert live["metadata"]["deletionTimestamp"]
 
 
+def test_a_deletion_that_is_stuck_holds_up_only_who_does_not_let_go(direct: Direct) -> None:
+    """Somebody deletes an application, and its end does not come: `decommission: force` can still be said."""
+    bag = direct.application()
+    created = PROVIDER.create(copy.deepcopy(bag))
+    ref = Ref.of(bag["manifest"])
+    before = direct.edit(ref, {"metadata": {"finalizers": ["example.com/hand"]}})
+    direct.site.kubernetes.delete(ref)
+    direct.fresh()
+
+    read = PROVIDER.read(created.id, created.outs or {})
+
+    assert PROVIDER.diff(created.id, read.outs or {}, bag).changes
+    with pytest.raises(Refused, match=r"still being deleted; its finalizers: example\.com/hand"):
+        PROVIDER.update(created.id, read.outs or {}, copy.deepcopy(bag))
+    forced = {**copy.deepcopy(bag), "decommission": "force"}
+    assert (PROVIDER.update(created.id, read.outs or {}, forced).outs or {})["decommission"] == "force"
+
+    direct.edit(ref, {"metadata": {"finalizers": None}})
+    direct.fresh()
+    again = PROVIDER.update(created.id, read.outs or {}, copy.deepcopy(bag))
+    live = direct.site.kubernetes.get(ref)
+    assert live is not None
+    assert live["metadata"]["uid"] != before["metadata"]["uid"]
+    assert _inputs(direct, again.outs or {}) == bag
+
+
 @pytest.mark.parametrize("direct", ["rest"], indirect=True)
 def test_moves_that_leave_workloads_behind_are_refused(direct: Direct) -> None:
     """Another cluster or another connector: as two steps, or not at all."""

@@ -133,6 +133,36 @@ def test_an_object_deleted_by_hand_is_gone_and_comes_back(platform: Platform, ca
 
 
 @KINDS
+def test_an_object_that_somebody_deletes_shows_and_is_made_anew_once_it_is_gone(
+    platform: Platform, case: Case
+) -> None:
+    """A finalizer may hold it for long: that is no sound object, and whatever is written to it goes with it."""
+    bag = prepare(case, platform)
+    created = case.provider.create(copy.deepcopy(bag))
+    ref: Ref = case.ref(bag)
+    before = platform.edit(ref, {"metadata": {"finalizers": ["loft.sh/cleanup"]}})
+    platform.kubernetes.delete(ref)
+    platform.fresh()
+
+    read = case.provider.read(created.id, created.outs or {})
+
+    assert paths(bag, inputs_of(read)) == ["deletionTimestamp"]
+    assert case.provider.diff(created.id, read.outs or {}, bag).changes is True
+    with pytest.raises(Refused, match=r"still being deleted; its finalizers: loft\.sh/cleanup"):
+        case.provider.update(created.id, read.outs or {}, copy.deepcopy(bag))
+
+    platform.edit(ref, {"metadata": {"finalizers": None}})
+    if case.exists_before:
+        with pytest.raises(Refused, match="does not exist"):
+            case.provider.update(created.id, read.outs or {}, copy.deepcopy(bag))
+        return
+    updated = case.provider.update(created.id, read.outs or {}, copy.deepcopy(bag))
+    assert platform.get(ref)["metadata"]["uid"] != before["metadata"]["uid"]
+    platform.fresh()
+    assert inputs_of(case.provider.read(created.id, updated.outs or {})) == bag
+
+
+@KINDS
 def test_create_adopts_what_carries_our_mark(platform: Platform, case: Case) -> None:
     """A run that died after writing is taken up again, hand edits in between included."""
     bag = prepare(case, platform)
