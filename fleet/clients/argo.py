@@ -180,8 +180,8 @@ class Argo(ABC):
         """Register a cluster, or change a registration, and return it, as `put_application` does."""
 
     @abstractmethod
-    def delete_cluster(self, name: str, *, uid: str | None = None) -> bool:
-        """Remove a registration; return False where there is none.
+    def delete_cluster(self, live: Manifest) -> bool:
+        """Remove this registration, as it was looked at; return False where there is none.
 
         Applications that still point there lose their finalizers and leave their objects behind.
         """
@@ -402,13 +402,10 @@ class KubernetesArgo(Argo):
             secret["metadata"]["uid"] = live["metadata"]["uid"]
         return cluster_of_secret(self._kubernetes.apply(secret, force=force))
 
-    def delete_cluster(self, name: str, *, uid: str | None = None) -> bool:
+    def delete_cluster(self, live: Manifest) -> bool:
         """Delete a cluster's Secret."""
-        live = self.cluster(name)
-        if live is None:
-            return False
         ref = Ref("v1", "Secret", self.namespace, live["secret"])
-        return self._kubernetes.delete(ref, uid=uid or live["metadata"]["uid"])
+        return self._kubernetes.delete(ref, uid=live["metadata"]["uid"])
 
     def list(
         self, api_version: str, kind: str, namespace: str | None = None, labels: _Labels | None = None
@@ -618,10 +615,10 @@ class RestArgo(Argo):
         self._api.delete_cluster(live["spec"]["server"])
         return shown_cluster(made)
 
-    def delete_cluster(self, name: str, *, uid: str | None = None) -> bool:
-        """Remove the registration of the cluster of that name."""
-        live = self.cluster(name)
-        return live is not None and self._api.delete_cluster(live["spec"]["server"])
+    def delete_cluster(self, live: Manifest) -> bool:
+        """Remove the registration of the cluster of that name, at whatever address it is by now."""
+        found = self.cluster(live["metadata"]["name"])
+        return found is not None and self._api.delete_cluster(found["spec"]["server"])
 
     def _named(self, kind: str, shown: Manifest) -> Manifest:
         return {**shown, "apiVersion": API_VERSION, "kind": kind}

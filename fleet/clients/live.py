@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -21,6 +21,8 @@ DEFAULT_MAX_MISSING = 10
 # How old a LIST may be that says what exists before a write, and how much of the time goes into such LISTs at most.
 RECENT_S = 5.0
 RECENT_SHARE = 0.05
+# A LIST that many wait by stays good for so many times what it took: else they would do nothing but list.
+POLLED_TIMES = 4
 
 
 def recent_age_s(took_s: float) -> float:
@@ -54,6 +56,26 @@ _Name: TypeAlias = tuple[str | None, str]
 _Place: TypeAlias = tuple[str, str, str | None, frozenset[tuple[str, str]]]
 
 
+class Listed(list[Manifest]):
+    """All objects of one LIST."""
+
+    def __init__(self, objects: Iterable[Manifest]) -> None:
+        """Take the objects."""
+        super().__init__(objects)
+        self._by: dict[Callable[[Manifest], Iterable[str]], dict[str, list[Manifest]]] = {}
+
+    def by(self, keys: Callable[[Manifest], Iterable[str]]) -> Mapping[str, list[Manifest]]:
+        """Return the objects by the keys that each has, sorted once for all who ask by the same."""
+        found = self._by.get(keys)
+        if found is None:
+            found = {}
+            for each in self:
+                for key in keys(each):
+                    found.setdefault(key, []).append(each)
+            self._by[keys] = found
+        return found
+
+
 class TooManyMissingError(Exception):
     """More objects of the state are missing at once than the guard allows."""
 
@@ -64,6 +86,7 @@ class _Listing:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     objects: dict[tuple[str | None, str], Manifest] | None = None
+    listed: Listed | None = None
     listed_at: float = 0.0
     took_s: float = 0.0
     failure: Exception | None = None
@@ -89,6 +112,7 @@ class Live:
         self._polled: dict[_Place, _Listing] = {}
         self._recent: dict[_Place, _Listing] = {}
         self._missing: dict[Ref, None] = {}
+        self._gone: set[str] = set()
 
     @property
     def server(self) -> str:
@@ -140,6 +164,15 @@ class Live:
         """Forget an object that was deleted."""
         self._correct(ref, None)
 
+    def gone(self, manifest: Manifest) -> None:
+        """Take note that this object was found to exist no more: a LIST from before still shows it."""
+        if uid := manifest["metadata"].get("uid"):
+            self._gone.add(uid)
+
+    def is_gone(self, manifest: Manifest) -> bool:
+        """Return whether an object of a LIST was found to exist no more."""
+        return manifest["metadata"].get("uid") in self._gone
+
     def poll(
         self,
         api_version: str,
@@ -148,14 +181,20 @@ class Live:
         *,
         max_age_s: float,
         labels: Mapping[str, str] | None = None,
-    ) -> list[Manifest]:
-        """Return all objects as they were at most `max_age_s` ago: many waiting threads share one LIST."""
+    ) -> Listed:
+        """Return all objects as they were a moment ago, `max_age_s` or a few times what the LIST took.
+
+        Many waiting threads share one LIST.
+        """
         listing = self._listing(self._polled, api_version, kind, namespace, labels)
         with listing.lock:
-            if listing.objects is None or self._now() - listing.listed_at > max_age_s:
-                listing.objects = self._list(api_version, kind, namespace, labels)
+            began = self._now()
+            good_s = max(max_age_s, listing.took_s * POLLED_TIMES)
+            if listing.listed is None or began - listing.listed_at > good_s:
+                listing.listed = Listed(self._list(api_version, kind, namespace, labels).values())
                 listing.listed_at = self._now()
-            return list(listing.objects.values())
+                listing.took_s = listing.listed_at - began
+            return listing.listed
 
     def recent(self, api_version: str, kind: str, namespace: str | None = None) -> Mapping[_Name, Manifest]:
         """Return all objects that exist, whoever made them, by namespace and name: as a LIST gave them a moment ago.
@@ -171,7 +210,7 @@ class Live:
                 listing.listed_at, listing.took_s = began, self._now() - began
             return listing.objects
 
-    def once(self, api_version: str, kind: str) -> list[Manifest]:
+    def once(self, api_version: str, kind: str) -> Listed:
         """Return all objects of a kind as they were when this run first asked for them."""
         return self.poll(api_version, kind, max_age_s=float("inf"))
 

@@ -173,8 +173,12 @@ class ObjectProvider(FleetProvider):
 
         Few are waited for at a time: a LIST would read all that are left, again and again.
         """
-        found = self.home(current, bag).get(self.ref(bag))
-        return found if found is not None and found["metadata"]["uid"] == live["metadata"]["uid"] else None
+        home = self.home(current, bag)
+        found = home.get(self.ref(bag))
+        if found is not None and found["metadata"]["uid"] == live["metadata"]["uid"]:
+            return found
+        home.live.gone(live)
+        return None
 
     def remove(self, current: Session, bag: Bag, live: Manifest) -> None:
         """Delete the object: this one, not another that took its name."""

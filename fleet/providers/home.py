@@ -150,7 +150,7 @@ class ArgoHome:
         elif ref.kind == argocd.PROJECT:
             self.argo.delete_project(ref.name, uid=uid)
         else:
-            self.argo.delete_cluster(ref.name, uid=uid)
+            self.argo.delete_cluster(live)
         self.live.drop(ref)
 
 

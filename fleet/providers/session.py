@@ -20,7 +20,7 @@ from fleet.clients.akuity import Akuity, Instance
 from fleet.clients.akuity_clusters import AkuityClusters
 from fleet.clients.argo import Argo
 from fleet.clients.kubernetes import Kubernetes, RemoteError
-from fleet.clients.live import DEFAULT_MAX_MISSING, Live, Source
+from fleet.clients.live import DEFAULT_MAX_MISSING, Listed, Live, Source
 from fleet.connections import connect_akuity, connect_argo, find_instance, resolve
 from fleet.providers.recall import Recall
 from fleet.providers.removals import Removals, default_folder
@@ -243,12 +243,12 @@ class Session:
         kind: str,
         namespace: str | None = None,
         labels: Mapping[str, str] | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> Listed:
         """Return a kind's objects in a system for a waiting thread: fresh, and shared with the other waiting ones."""
         live = self.live_in(source)
         return live.poll(api_version, kind, namespace, labels=labels, max_age_s=POLLED_S)
 
-    def objects(self, api_version: str, kind: str, namespace: str | None = None) -> list[dict[str, Any]]:
+    def objects(self, api_version: str, kind: str, namespace: str | None = None) -> Listed:
         """Return a kind's objects in the control plane cluster for a waiting thread."""
         return self.polled(self.kubernetes, api_version, kind, namespace)
 

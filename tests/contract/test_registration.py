@@ -6,14 +6,16 @@ import copy
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from fleet import names
 from fleet.clients.argo_objects import config_text, secret_name
 from fleet.clients.argocd import ArgoCDApi
-from fleet.clients.kubernetes import Ref, RemoteError
+from fleet.clients.kubernetes import Kubernetes, Ref, RemoteError
 from fleet.providers.argo_application import ArgoApplicationProvider
 from fleet.providers.base import Bag
 from fleet.providers.projection import differences
@@ -46,6 +48,37 @@ def _api(direct: Direct) -> ArgoCDApi:
     argocd = direct.site.argocd
     token = direct.config[f"fleet:{TOKEN}"]
     return ArgoCDApi.connect(argocd.url, token=token, ca_data=direct.site.authority)
+
+
+@BY_KUBERNETES
+def test_many_are_removed_by_few_lists(
+    direct: Direct, other: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that looks through all the others before it goes would make a fleet's end quadratic."""
+    bags, secrets = [], []
+    for number in range(8):
+        bag, url = direct.registration(other, f"cluster{number}"), f"https://c{number}.example.com"
+        secrets.append(Ref("v1", "Secret", direct.site.argocd.namespace, secret_name(url)))
+        text = other.kubeconfig.read_text().replace(other.url, url)
+        direct.config[f"fleet:cluster{number}Kubeconfig"] = text
+        bags.append({**bag, "fingerprint": fingerprint(bag["cluster"]["name"], text)})
+    created = [PROVIDER.create(copy.deepcopy(bag)) for bag in bags]
+    assert all(direct.site.kubernetes.get(secret) for secret in secrets)
+    direct.fresh()
+    lists = []
+    whole = Kubernetes.list
+
+    def counted(self: Kubernetes, *asked: Any, **more: Any) -> Any:
+        lists.append(asked)
+        return whole(self, *asked, **more)
+
+    monkeypatch.setattr(Kubernetes, "list", counted)
+    with ThreadPoolExecutor(4) as pool:
+        for deletion in [pool.submit(PROVIDER.delete, each.id, each.outs or {}) for each in created]:
+            deletion.result()
+
+    assert len(lists) < len(bags)
+    assert not any(direct.site.kubernetes.get(secret) for secret in secrets)
 
 
 def test_argo_cd_knows_what_was_registered(direct: Direct, other: ControlPlane) -> None:

@@ -206,6 +206,57 @@ def test_waiting_threads_share_fresh_lists() -> None:
     assert len(fake.lists) == 2
 
 
+def test_a_list_that_takes_long_is_good_for_longer() -> None:
+    """Threads that wait would list all the time: it is good for four times what it took."""
+    now = 0.0
+
+    class Slow(FakeKubernetes):
+        def list(self, *asked: Any, **more: Any) -> Any:
+            nonlocal now
+            now += 2.0
+            return super().list(*asked, **more)
+
+    fake = Slow(made("a"))
+    cache = live(fake, now=lambda: now)
+
+    cache.poll(API, KIND, "p-a", max_age_s=0.5)
+    now += 8.0
+    cache.poll(API, KIND, "p-a", max_age_s=0.5)
+    assert len(fake.lists) == 1
+
+    now += 0.1
+    cache.poll(API, KIND, "p-a", max_age_s=0.5)
+    assert len(fake.lists) == 2
+
+
+def test_what_was_found_to_be_gone_is_known_by_its_uid() -> None:
+    """A list from before still shows it; another object that took its name is none of it."""
+    cache = live(FakeKubernetes(made("a", uid="1")))
+    (listed,) = cache.poll(API, KIND, "p-a", max_age_s=60)
+
+    cache.gone(listed)
+
+    assert cache.is_gone(listed)
+    assert not cache.is_gone(made("a", uid="2"))
+    assert not cache.is_gone(made("a"))
+
+
+def test_a_list_is_sorted_once_for_all_who_ask_by_the_same() -> None:
+    """Each object under all of its keys."""
+    asked: list[str] = []
+
+    def letters(manifest: Manifest) -> str:
+        asked.append(manifest["metadata"]["name"])
+        return str(manifest["metadata"]["name"])
+
+    cache = live(FakeKubernetes(made("ab"), made("b")))
+
+    for _ in range(3):
+        by = cache.poll(API, KIND, "p-a", max_age_s=60).by(letters)
+        assert by == {"a": [made("ab")], "b": [made("ab"), made("b")]}
+    assert asked == ["ab", "b"]
+
+
 def test_polling_leaves_what_is_kept_alone() -> None:
     """Reads of a run stay consistent while waits look at what is there by the second."""
     fake = FakeKubernetes(made("a"))
