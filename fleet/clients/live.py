@@ -21,8 +21,6 @@ DEFAULT_MAX_MISSING = 10
 # How old a LIST may be that says what exists before a write, and how much of the time goes into such LISTs at most.
 RECENT_S = 5.0
 RECENT_SHARE = 0.05
-# A LIST that many wait by stays good for so many times what it took: else they would do nothing but list.
-POLLED_TIMES = 4
 
 
 def recent_age_s(took_s: float) -> float:
@@ -180,16 +178,17 @@ class Live:
         namespace: str | None = None,
         *,
         max_age_s: float,
+        times: float = 0.0,
         labels: Mapping[str, str] | None = None,
     ) -> Listed:
-        """Return all objects as they were a moment ago, `max_age_s` or a few times what the LIST took.
+        """Return all objects as they were at most `max_age_s` ago, or `times` what the LIST took where that is longer.
 
         Many waiting threads share one LIST.
         """
         listing = self._listing(self._polled, api_version, kind, namespace, labels)
         with listing.lock:
             began = self._now()
-            good_s = max(max_age_s, listing.took_s * POLLED_TIMES)
+            good_s = max(max_age_s, listing.took_s * times)
             if listing.listed is None or began - listing.listed_at > good_s:
                 listing.listed = Listed(self._list(api_version, kind, namespace, labels).values())
                 listing.listed_at = self._now()

@@ -108,6 +108,8 @@ class Wait:
             self.tolerated = lost if len(lost) <= self._allowed else set()
             return given_up or look.waiting.keys() <= self.tolerated
 
+        # A look of the gate before this one may have been a moment ago, and what this one waits for written since.
+        self._current.forget_polled()
         # A LIST that fails for good raises here: what could not be seen is never ready, and never failed either.
         begun = time.monotonic()
         self._in_time = wait_until(settled, begun + self._bag["timeoutSeconds"])

@@ -242,11 +242,22 @@ class Session:
         api_version: str,
         kind: str,
         namespace: str | None = None,
-        labels: Mapping[str, str] | None = None,
+        *,
+        times: float = 0.0,
     ) -> Listed:
-        """Return a kind's objects in a system for a waiting thread: fresh, and shared with the other waiting ones."""
+        """Return a kind's objects in a system for a waiting thread: fresh, and shared with the other waiting ones.
+
+        With `times` a LIST that took long is good for so many times that.
+        """
         live = self.live_in(source)
-        return live.poll(api_version, kind, namespace, labels=labels, max_age_s=POLLED_S)
+        return live.poll(api_version, kind, namespace, max_age_s=POLLED_S, times=times)
+
+    def forget_polled(self) -> None:
+        """Have the next waiting thread ask anew, of whatever system: what it waits for was written a moment ago."""
+        with self._lock:
+            lives = [kept.value for kept in self._kept.values() if isinstance(kept.value, Live)]
+        for live in lives:
+            live.forget_polled()
 
     def objects(self, api_version: str, kind: str, namespace: str | None = None) -> Listed:
         """Return a kind's objects in the control plane cluster for a waiting thread."""

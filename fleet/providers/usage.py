@@ -18,6 +18,8 @@ from fleet.readiness.tenants import condition_words, declared_applications, helm
 
 CONNECTOR_ANNOTATION = "loft.sh/argocd-connector"
 HOST = "host"
+# Threads that wait for thousands of applications to go would do nothing but list them; what is gone they know besides.
+_TIMES = 4
 _SHOWN = 20
 
 
@@ -73,7 +75,7 @@ def _argo_applications(current: Session, argo: Argo, uses: Iterable[str]) -> Ite
     By an index: a thousand registrations that look through all applications each would be quadratic.
     """
     live = current.live_in(argo)
-    by_use = current.polled(argo, names.ARGOCD_API_VERSION, "Application").by(_uses)
+    by_use = current.polled(argo, names.ARGOCD_API_VERSION, "Application", times=_TIMES).by(_uses)
     found = {id(each): each for use in uses for each in by_use.get(use, ())}
     yield from (each for each in found.values() if not live.is_gone(each))
 

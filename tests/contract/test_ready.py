@@ -109,6 +109,18 @@ def _reconcile_all(platform: Platform, refs: list[Ref]) -> None:
         _reconcile(platform, ref)
 
 
+def test_a_gate_does_not_go_by_what_the_one_before_it_saw(platform: Platform) -> None:
+    """Waves follow each other within milliseconds: a tenant would pass as it was before it was written."""
+    ref = _make(platform)
+    _reconcile(platform, ref)
+    bag = _bag(platform, "acme")
+    passed = PROVIDER.create(copy.deepcopy(bag))
+    platform.kubernetes.patch(ref, {"status": {"phase": "Failed", "reason": "Written"}}, manager="platform")
+
+    with pytest.raises(NotReadyError, match="acme: phase Failed: Written"):
+        PROVIDER.update(passed.id, passed.outs or {}, copy.deepcopy(bag))
+
+
 def test_the_gate_opens_when_every_tenant_is_ready(platform: Platform) -> None:
     """It waits while the platform works, and returns without `notReady`."""
     refs = [_make(platform, name) for name in ("acme", "globex")]

@@ -207,7 +207,7 @@ def test_waiting_threads_share_fresh_lists() -> None:
 
 
 def test_a_list_that_takes_long_is_good_for_longer() -> None:
-    """Threads that wait would list all the time: it is good for four times what it took."""
+    """Threads that wait would list all the time."""
     now = 0.0
 
     class Slow(FakeKubernetes):
@@ -219,12 +219,11 @@ def test_a_list_that_takes_long_is_good_for_longer() -> None:
     fake = Slow(made("a"))
     cache = live(fake, now=lambda: now)
 
-    cache.poll(API, KIND, "p-a", max_age_s=0.5)
+    cache.poll(API, KIND, "p-a", max_age_s=0.5, times=4)
     now += 8.0
-    cache.poll(API, KIND, "p-a", max_age_s=0.5)
+    cache.poll(API, KIND, "p-a", max_age_s=0.5, times=4)
     assert len(fake.lists) == 1
 
-    now += 0.1
     cache.poll(API, KIND, "p-a", max_age_s=0.5)
     assert len(fake.lists) == 2
 
