@@ -35,20 +35,49 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?\Z")
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?\Z")
 _MERGE: Final = "tag:yaml.org,2002:merge"
+_MAP: Final = "tag:yaml.org,2002:map"
+_SEQ: Final = "tag:yaml.org,2002:seq"
+_STR: Final = "tag:yaml.org,2002:str"
+_PLAIN: Final = "!plain"
 _UINT64: Final = 2**64
 _GO_PRECISION: Final = 6
 _TRUE: Final = frozenset("y Y yes Yes YES on On ON true True TRUE".split())
 _FALSE: Final = frozenset("n N no No NO off Off OFF false False FALSE".split())
 _NULL: Final = frozenset(("", "~", "null", "Null", "NULL"))
+# What numbers and infinities begin with.
+_NUMERIC: Final = frozenset("+-.0123456789")
 _INFINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
 
 
 class _ValuesLoader(_Loader):
-    """Scalars as Go reads them; every key a string."""
+    """Scalars as Go reads them; every key a string. A fleet's preview and status read a text for each tenant."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self._merged: dict[int, dict[str, tuple[yaml.Node, yaml.Node]]] = {}
+        self._depth = 0
+
+    def resolve(self, kind: type[yaml.Node], value: str, implicit: Any) -> str:
+        """Return the tag of a node that has none written: of every plain scalar one of ours, and never PyYAML's."""
+        if kind is yaml.ScalarNode:
+            return (_MERGE if value == "<<" else _PLAIN) if implicit[0] else _STR
+        return _MAP if kind is yaml.MappingNode else _SEQ
+
+    def descend_resolver(self, _parent: yaml.Node | None, _index: Any) -> None:
+        """Refuse what nests too deep: PyYAML's C code composes it by recursion, without a limit, and crashes."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise RecursionError
+
+    def ascend_resolver(self) -> None:
+        """Leave one level."""
+        self._depth -= 1
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # as PyYAML has it
+        """Return the data of a node; most are scalars, and take no detour."""
+        if type(node) is yaml.ScalarNode and node.tag in (_PLAIN, _STR):
+            return _scalar(node.value) if node.tag == _PLAIN else node.value
+        return super().construct_object(node, deep=deep)
 
     def merged_pairs(self, node: yaml.MappingNode) -> dict[str, tuple[yaml.Node, yaml.Node]]:
         """Return a mapping's pairs by key, `<<` resolved: own keys win, then the first source that has one.
@@ -98,6 +127,8 @@ def _scalar(text: str) -> str | int | float | bool | None:
         return None
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
+    if text[0] not in _NUMERIC:
+        return text
     if _INT.match(text):
         digits = text.replace("_", "")
         octal = re.fullmatch(r"([-+]?)0([0-7]+)", digits)
@@ -122,23 +153,27 @@ def _construct_mapping(loader: _ValuesLoader, node: yaml.MappingNode) -> dict[st
     return found
 
 
+def _construct_sequence(loader: _ValuesLoader, node: yaml.SequenceNode) -> list[Any]:
+    found = []
+    # No comprehension, which is one more call of a stack that deep nesting fills.
+    for each in node.value:
+        found.append(loader.construct_object(each, deep=True))  # noqa: PERF401
+    return found
+
+
 def _key(value: Hashable) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-# Every plain scalar gets one tag of ours, so that the rules above decide and not PyYAML's.
-_ValuesLoader.yaml_implicit_resolvers = {}
-_ValuesLoader.add_implicit_resolver(_MERGE, re.compile("<<\\Z"), ["<"])
-_ValuesLoader.add_implicit_resolver("!plain", re.compile("", re.DOTALL), None)
 _SCALAR_TAGS: Final = ("null", "bool", "int", "float", "merge", "timestamp")
 # Nothing else has a place in JSON: sets, ordered maps, binary and tags of a user's own are refused.
 _ValuesLoader.yaml_constructors = {
-    "tag:yaml.org,2002:map": _construct_mapping,
-    "tag:yaml.org,2002:seq": lambda loader, node: loader.construct_sequence(node, deep=True),
-    "tag:yaml.org,2002:str": lambda loader, node: str(loader.construct_scalar(node)),
-    **dict.fromkeys(("!plain", *(f"tag:yaml.org,2002:{name}" for name in _SCALAR_TAGS)), _construct_scalar),
+    _MAP: _construct_mapping,
+    _SEQ: _construct_sequence,
+    _STR: lambda loader, node: str(loader.construct_scalar(node)),
+    **dict.fromkeys((_PLAIN, *(f"tag:yaml.org,2002:{name}" for name in _SCALAR_TAGS)), _construct_scalar),
     None: _Loader.yaml_constructors[None],
 }
 
@@ -150,7 +185,6 @@ def parse_values(text: str) -> Json:
         ValueError: the text is not one YAML document, or stands for more than `MAX_NODES` values.
     """
     try:
-        _check_depth(text)
         data = yaml.load(text, Loader=_ValuesLoader)  # noqa: S506  # a safe loader with narrower scalars
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -161,20 +195,6 @@ def parse_values(text: str) -> Json:
         raise ValueError(reason) from error
     _check_size(data)
     return data
-
-
-def _check_depth(text: str) -> None:
-    """Refuse what nests too deep before PyYAML's C code composes it: that recurses without a limit and crashes."""
-    if len(text) < MAX_DEPTH:
-        return
-    depth = 0
-    for event in yaml.parse(text, Loader=_ValuesLoader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > MAX_DEPTH:
-            raise RecursionError
 
 
 def _check_size(data: Any) -> None:
@@ -245,15 +265,15 @@ def format_float(value: float) -> str:
 
 
 def _represent_mapping(dumper: _PlainDumper, value: Mapping[str, Any]) -> yaml.MappingNode:
-    return dumper.represent_mapping("tag:yaml.org,2002:map", value.items())
+    return dumper.represent_mapping(_MAP, value.items())
 
 
 def _represent_mapping_as_go(dumper: _GoDumper, value: Mapping[str, Any]) -> yaml.MappingNode:
-    return dumper.represent_mapping("tag:yaml.org,2002:map", sorted(value.items()))
+    return dumper.represent_mapping(_MAP, sorted(value.items()))
 
 
 def _represent_sequence(dumper: _PlainDumper, value: Sequence[Any]) -> yaml.SequenceNode:
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", value)
+    return dumper.represent_sequence(_SEQ, value)
 
 
 _PlainDumper.yaml_implicit_resolvers = {}
