@@ -218,9 +218,13 @@ class ObjectProvider(FleetProvider):
                 f"{Ref.of(live)} is marked as owned by stack `{mark}`, this stack is `{written}`",
                 f"put its label `{names.OWNER_LABEL}: {written}` back, or give it up with `pulumi state delete`",
             )
-        seen = {**bag, **self.decode(bag, live), "owner": mark, DELETION: live["metadata"].get(DELETION)}
+        seen = {**bag, **self.decode(bag, live), "owner": mark, DELETION: self.deletion(bag, live)}
         seen = {key: value for key, value in seen.items() if value is not None}
         return ReadResult(id_, seen, {key: value for key, value in seen.items() if key not in self.carried})
+
+    def deletion(self, bag: Bag, live: Manifest) -> Any:
+        """Return since when somebody deletes the object, None where nobody does."""
+        return live["metadata"].get(DELETION)
 
     def update(self, _id: str, olds: Bag, news: Bag) -> UpdateResult:
         """Write the object again; fields that are no longer declared are removed by server-side apply.

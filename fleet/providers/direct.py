@@ -92,6 +92,10 @@ class DirectProvider(ObjectProvider):
                 help=f"{error.help}; {stale}" if error.help else stale,
             ) from error
 
+    def deletion(self, bag: Bag, live: Manifest) -> Any:
+        """Return since when somebody deletes the object; where it is let go of, that is no difference."""
+        return None if is_forced(bag) else super().deletion(bag, live)
+
     def update(self, id_: str, olds: Bag, news: Bag) -> UpdateResult:
         """Write the object again, or only take note of how it is reached and how it is to end.
 

@@ -396,7 +396,9 @@ def test_a_deletion_that_is_stuck_holds_up_only_who_does_not_let_go(direct: Dire
     with pytest.raises(Refused, match=r"still being deleted; its finalizers: example\.com/hand"):
         PROVIDER.update(created.id, read.outs or {}, copy.deepcopy(bag))
     forced = {**copy.deepcopy(bag), "decommission": "force"}
-    assert (PROVIDER.update(created.id, read.outs or {}, forced).outs or {})["decommission"] == "force"
+    noted = PROVIDER.update(created.id, read.outs or {}, copy.deepcopy(forced)).outs or {}
+    assert noted["decommission"] == "force"
+    assert "deletionTimestamp" not in _inputs(direct, noted)
 
     direct.edit(ref, {"metadata": {"finalizers": None}})
     direct.fresh()
