@@ -51,7 +51,7 @@ class Source(Protocol):
 
 
 _Name: TypeAlias = tuple[str | None, str]
-_Place: TypeAlias = tuple[str, str, str | None, frozenset[tuple[str, str]]]
+_Place: TypeAlias = tuple[str, str, str | None]
 
 
 class Listed(list[Manifest]):
@@ -179,18 +179,17 @@ class Live:
         *,
         max_age_s: float,
         times: float = 0.0,
-        labels: Mapping[str, str] | None = None,
     ) -> Listed:
         """Return all objects as they were at most `max_age_s` ago, or `times` what the LIST took where that is longer.
 
         Many waiting threads share one LIST.
         """
-        listing = self._listing(self._polled, api_version, kind, namespace, labels)
+        listing = self._listing(self._polled, api_version, kind, namespace)
         with listing.lock:
             began = self._now()
             good_s = max(max_age_s, listing.took_s * times)
             if listing.listed is None or began - listing.listed_at > good_s:
-                listing.listed = Listed(self._list(api_version, kind, namespace, labels).values())
+                listing.listed = Listed(self._list(api_version, kind, namespace, None).values())
                 listing.listed_at = self._now()
                 listing.took_s = listing.listed_at - began
             return listing.listed
@@ -237,16 +236,10 @@ class Live:
         }
 
     def _listing(
-        self,
-        listings: dict[_Place, _Listing],
-        api_version: str,
-        kind: str,
-        namespace: str | None,
-        labels: Mapping[str, str] | None = None,
+        self, listings: dict[_Place, _Listing], api_version: str, kind: str, namespace: str | None
     ) -> _Listing:
         with self._lock:
-            place = (api_version, kind, namespace, frozenset((labels or {}).items()))
-            return listings.setdefault(place, _Listing())
+            return listings.setdefault((api_version, kind, namespace), _Listing())
 
     def _correct(self, ref: Ref, manifest: Manifest | None) -> None:
         for kept in (self._kept, self._recent):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,20 +25,21 @@ print("went on")
 """
 
 
-def ended(before: str, after: str = "") -> tuple[int, str]:
-    """Return the exit code of a process and what it printed."""
-    run = subprocess.run(
+def ended(before: str, after: str = "", stdout: Any = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    """Return a process that has ended, with what it printed."""
+    return subprocess.run(
         [sys.executable, "-c", _PROGRAM.format(before=before, after=after)],
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=60,
         check=False,
     )
-    return run.returncode, run.stdout
 
 
 def test_a_process_that_keeps_something_ends_at_once_with_all_that_it_printed() -> None:
-    assert ended("keep(Big())") == (3, "said\n")
+    run = ended("keep(Big())")
+    assert (run.returncode, run.stdout) == (3, "said\n")
 
 
 @pytest.mark.parametrize(
@@ -52,18 +54,12 @@ def test_a_process_that_keeps_something_ends_at_once_with_all_that_it_printed() 
     ids=["nothing is kept", "a thread works still"],
 )
 def test_a_process_ends_as_usual_where(before: str, after: str) -> None:
-    assert ended(before, after) == (0, "said\nwent on\n")
+    run = ended(before, after)
+    assert (run.returncode, run.stdout) == (0, "said\nwent on\n")
 
 
 def test_output_that_cannot_be_written_is_no_success() -> None:
     with Path("/dev/full").open("w", encoding="utf-8") as full:
-        run = subprocess.run(
-            [sys.executable, "-c", _PROGRAM.format(before="keep([])", after="sys.exit(0)")],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        run = ended("keep([])", "sys.exit(0)", full)
     assert run.returncode != 0
     assert "No space left" in run.stderr
