@@ -190,7 +190,7 @@ class ObjectProvider(FleetProvider):
         ref, home = self.ref(bag), self.home(current, bag)
         exists = not self.numerous or self.exists(home, ref)
         # Another one's that appears in between is not forced: its fields conflict.
-        live = self.settled(current, home, ref) if exists else None
+        live = _settled(current, home, ref) if exists else None
         written = self.write(current, bag, live, force=live is not None and self.admit(bag, live))
         current.removals.forget(bag["owner"], home.live.server, ref)
         identifier = names.object_id(home.name, ref.api_version, ref.kind, ref.namespace, ref.name)
@@ -234,8 +234,8 @@ class ObjectProvider(FleetProvider):
         current, bag, before = session(), declared(news), declared(olds)
         ref, home = self.ref(bag), self.home(current, bag)
         live = home.read(ref, self.narrowed(bag), guarded=False)
-        if live is not None and live["metadata"].get(DELETION):
-            live = self.settled(current, home, ref)
+        if live is not None and self.deletion(bag, live):
+            live = _settled(current, home, ref)
             force = live is not None and self.admit(bag, live)
         else:
             mark = None if live is None else labels_of(live).get(names.OWNER_LABEL)
@@ -271,28 +271,6 @@ class ObjectProvider(FleetProvider):
         current.removals.note(str(ours), home.live.server, ref)
         home.live.drop(ref)
         self.after_delete(current, bag, live)
-
-    def settled(self, current: Session, home: Home, ref: Ref) -> Manifest | None:
-        """Return the live object; one that is being deleted is waited for, since a write to it would go with it.
-
-        All of a run share the time for that.
-        """
-        live = home.get(ref)
-        if live is None or not live["metadata"].get(DELETION):
-            return live
-
-        def gone() -> bool:
-            nonlocal live
-            live = home.get(ref)
-            return live is None or not live["metadata"].get(DELETION)
-
-        deadline = current.deadline("deleted by others", current.settings.release_timeout_s)
-        if not wait_until(gone, deadline) and live is not None:
-            left = ", ".join(live["metadata"].get("finalizers") or ()) or "none"
-            raise Refused(
-                f"{ref} is still being deleted; its finalizers: {left}", "wait for its end and run again"
-            )
-        return live
 
     def admit(self, bag: Bag, live: Manifest) -> bool:
         """Return whether applying may take fields over from their managers; raise where nothing may be written."""
@@ -375,6 +353,29 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
+
+
+def _settled(current: Session, home: Home, ref: Ref) -> Manifest | None:
+    """Return the live object; one that is being deleted is waited for, since a write to it would go with it.
+
+    All of a run share the time for that.
+    """
+    live = home.get(ref)
+    if live is None or not live["metadata"].get(DELETION):
+        return live
+
+    def gone() -> bool:
+        nonlocal live
+        live = home.get(ref)
+        return live is None or not live["metadata"].get(DELETION)
+
+    deadline = current.deadline("deleted by others", current.settings.release_timeout_s)
+    if not wait_until(gone, deadline) and live is not None:
+        left = ", ".join(live["metadata"].get("finalizers") or ()) or "none"
+        raise Refused(
+            f"{ref} is still being deleted; its finalizers: {left}", "wait for its end and run again"
+        )
+    return live
 
 
 def managers(live: Manifest) -> list[str]:

@@ -409,6 +409,27 @@ def test_a_deletion_that_is_stuck_holds_up_only_who_does_not_let_go(direct: Dire
     assert _inputs(direct, again.outs or {}) == bag
 
 
+def test_what_is_let_go_of_is_written_while_its_deletion_is_stuck(direct: Direct) -> None:
+    """Nothing waits for its end, nor does a change of its template."""
+    bag = {**direct.application(), "decommission": "force"}
+    ref = Ref.of(bag["manifest"])
+    direct.site.argocd.processes.stop(["argocd-application-controller"])
+    try:
+        created = PROVIDER.create(copy.deepcopy(bag))
+        direct.site.kubernetes.delete(ref)
+        changed = copy.deepcopy(bag)
+        changed["manifest"]["spec"]["source"]["targetRevision"] = "1.1.0"
+        assert _inputs(direct, created.outs or {}) == bag
+
+        updated = PROVIDER.update(created.id, created.outs or {}, copy.deepcopy(changed))
+
+        assert _inputs(direct, updated.outs or {}) == changed
+        assert (direct.site.kubernetes.get(ref) or {})["metadata"]["deletionTimestamp"]
+    finally:
+        direct.site.argocd.start()
+    soon(lambda: direct.site.kubernetes.get(ref) is None)
+
+
 @pytest.mark.parametrize("direct", ["rest"], indirect=True)
 def test_moves_that_leave_workloads_behind_are_refused(direct: Direct) -> None:
     """Another cluster or another connector: as two steps, or not at all."""
