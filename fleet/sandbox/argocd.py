@@ -35,7 +35,14 @@ from fleet.sandbox.api import Api, ApiError, Endpoint
 from fleet.sandbox.certificates import Authority, write_private
 from fleet.sandbox.cluster import ControlPlane
 from fleet.sandbox.crds import CRDS_PATH
-from fleet.sandbox.processes import POLL_SECONDS, Processes, SandboxError, free_port, wait_until
+from fleet.sandbox.processes import (
+    POLL_SECONDS,
+    PortTakenError,
+    Processes,
+    SandboxError,
+    free_ports,
+    wait_until,
+)
 
 ACCOUNT: Final = "fleet"
 TOOLS: Final = ("argocd", "redis-server", "helm")
@@ -175,8 +182,7 @@ class ArgoCD:
     @property
     def running(self) -> bool:
         """Return whether every process is there."""
-        found = [self.processes.find(name) for name in PROCESSES]
-        return all(process is not None and process.running for process in found)
+        return all(map(self.processes.running, PROCESSES))
 
     def account(self) -> Account:
         """Return the account that a connector uses.
@@ -226,7 +232,7 @@ class ArgoCD:
                 if "argocd-server" in only:
                     self._open_account()
                 break
-            except _PortTakenError:
+            except PortTakenError:
                 # Somebody took a port between our choice of it and its use.
                 self.stop()
                 if attempt == ATTEMPTS:
@@ -460,10 +466,14 @@ class ArgoCD:
         known: dict[str, int] = {}
         with suppress(FileNotFoundError):
             known = json.loads((self.folder / "ports.json").read_text())
-        for process, names in _PORTS.items():
-            found = self.processes.find(process)
-            if found is None or not found.running:
-                known |= {name: free_port(known.get(name, 0)) for name in names}
+        known |= free_ports(
+            {
+                name: known.get(name, 0)
+                for process, names in _PORTS.items()
+                if not self.processes.running(process)
+                for name in names
+            }
+        )
         write_private(self.folder / "ports.json", json.dumps(known))
         self.__dict__["_ports"] = known
 
@@ -488,14 +498,7 @@ class ArgoCD:
         deadline = time.monotonic() + READY_SECONDS
         waiting = [name for name in PROCESSES if name in only]
         while waiting:
-            for name in only:
-                found = self.processes.find(name)
-                if found is None or not found.running:
-                    tail = self.processes.tail(name)
-                    taken = "address already in use" in tail.lower()
-                    raise (_PortTakenError if taken else SandboxError)(
-                        f"`{name}` ended while starting; its log {self.processes.log(name)} ends:\n{tail}"
-                    )
+            self.processes.check_started(only)
             waiting = [name for name in waiting if not self._ready(name)]
             if waiting and time.monotonic() > deadline:
                 raise SandboxError(
@@ -556,10 +559,6 @@ class ArgoCD:
             if not wait_until(there, READY_SECONDS):
                 raise SandboxError("Argo CD has made no password for its `admin`")
         return b64decode(found[0]).decode()
-
-
-class _PortTakenError(SandboxError):
-    pass
 
 
 def _answers(connection: http.client.HTTPConnection, path: str = "/healthz") -> bool:

@@ -30,7 +30,14 @@ from typing import Any, Final, Self
 from fleet.sandbox import toolchain
 from fleet.sandbox.api import Api, ApiError, Endpoint
 from fleet.sandbox.certificates import Authority, write_private
-from fleet.sandbox.processes import POLL_SECONDS, Processes, SandboxError, free_port, locked
+from fleet.sandbox.processes import (
+    POLL_SECONDS,
+    PortTakenError,
+    Processes,
+    SandboxError,
+    free_ports,
+    locked,
+)
 
 ADMIN: Final = "admin"
 READY_SECONDS: Final = 60.0
@@ -127,8 +134,7 @@ class ControlPlane:
     @property
     def running(self) -> bool:
         """Return whether every process is there."""
-        found = [self.processes.find(name) for name in self.names]
-        return all(process is not None and process.running for process in found)
+        return all(map(self.processes.running, self.names))
 
     def tenant(self, name: str) -> ControlPlane:
         """Return a tenant's cluster of that name, started or not: an API server on this one's etcd.
@@ -167,7 +173,7 @@ class ControlPlane:
                     )
                     self._wait_ready()
                     break
-                except _PortTakenError:
+                except PortTakenError:
                     # Somebody took a port between our choice of it and its use.
                     self._stop()
                     if attempt == ATTEMPTS:
@@ -359,25 +365,21 @@ class ControlPlane:
         with suppress(FileNotFoundError):
             known = json.loads((self.folder / "ports.json").read_text())
         ports = {"etcd": ("etcd", "peer"), "kube-apiserver": ("apiserver",)}
-        for process in self._servers:
-            names = ports[process]
-            found = self.processes.find(process)
-            if found is None or not found.running:
-                known |= {name: free_port(known.get(name, 0)) for name in names}
+        known |= free_ports(
+            {
+                name: known.get(name, 0)
+                for process in self._servers
+                if not self.processes.running(process)
+                for name in ports[process]
+            }
+        )
         write_private(self.folder / "ports.json", json.dumps(known))
         self.__dict__["_ports"] = known
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while not self._ready():
-            for name in self._servers:
-                found = self.processes.find(name)
-                if found is None or not found.running:
-                    tail = self.processes.tail(name)
-                    failure = _PortTakenError if "address already in use" in tail else SandboxError
-                    raise failure(
-                        f"`{name}` ended while starting; its log {self.processes.log(name)} ends:\n{tail}"
-                    )
+            self.processes.check_started(self._servers)
             if time.monotonic() > deadline:
                 log = self.processes.log("kube-apiserver")
                 raise SandboxError(
@@ -390,10 +392,6 @@ class ControlPlane:
             api.request("GET", "/readyz")
             return True
         return False
-
-
-class _PortTakenError(SandboxError):
-    pass
 
 
 def _flags(values: Mapping[str, Any]) -> list[str]:

@@ -14,9 +14,10 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from random import SystemRandom
 from typing import Final
 
 from fleet.sandbox.certificates import write_private
@@ -25,6 +26,9 @@ TERM_SECONDS: Final = 8.0
 KILL_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.03
 PORT_SECONDS: Final = 2.0
+PORT_ATTEMPTS: Final = 100
+# Below those of outgoing connections (from 32768 or 49152), which could take a port between its choice and its use.
+PORTS: Final = range(20_000, 32_768)
 
 # Children of this process must be reaped here, or they stay behind as zombies after they were stopped.
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -32,6 +36,10 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 
 class SandboxError(Exception):
     """Something of the sandbox did not start, stop or answer; the text says what and where its log is."""
+
+
+class PortTakenError(SandboxError):
+    """Somebody took a port between its choice and its use: another choice may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,11 @@ class Processes:
             return Process(**json.loads(self._record(name).read_text()))
         except (FileNotFoundError, ValueError, TypeError):
             return None
+
+    def running(self, name: str) -> bool:
+        """Return whether the process of that name is there."""
+        found = self.find(name)
+        return found is not None and found.running
 
     def all(self) -> list[Process]:
         """Return every recorded process, by name."""
@@ -130,6 +143,19 @@ class Processes:
             return "\n".join(self.log(name).read_text(errors="replace").splitlines()[-lines:])
         return ""
 
+    def check_started(self, names: Iterable[str]) -> None:
+        """Do nothing while all of these run.
+
+        Raises:
+            SandboxError: one has ended; a `PortTakenError` where its port was taken.
+        """
+        for name in names:
+            if not self.running(name):
+                tail = self.tail(name)
+                raise (PortTakenError if "address already in use" in tail.lower() else SandboxError)(
+                    f"`{name}` ended while starting; its log {self.log(name)} ends:\n{tail}"
+                )
+
     def _record(self, name: str) -> Path:
         return self.folder / "run" / f"{name}.json"
 
@@ -177,23 +203,43 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 def free_port(preferred: int = 0) -> int:
     """Return a port of 127.0.0.1 that nothing listens on: the preferred one if it can be had soon."""
-    # The threads of a killed process may hold its sockets a moment longer than it is there.
-    if preferred and wait_until(lambda: _port(preferred) is not None, PORT_SECONDS):
-        return preferred
-    found = _port(0)
-    if found is None:
-        raise SandboxError("cannot find a free port on 127.0.0.1")
+    (found,) = free_ports({"": preferred}).values()
     return found
 
 
-def _port(port: int) -> int | None:
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe, suppress(OSError):
+def free_ports(preferred: Mapping[str, int]) -> dict[str, int]:
+    """Return such a port for each name, no two the same; 0 prefers none.
+
+    Raises:
+        SandboxError: there is none.
+    """
+    with ExitStack() as probes:
+        return {name: _free_port(port, probes) for name, port in preferred.items()}
+
+
+def _free_port(preferred: int, probes: ExitStack) -> int:
+    # The threads of a killed process may hold its sockets a moment longer than it is there.
+    if preferred and wait_until(lambda: _is_free(preferred, probes), PORT_SECONDS):
+        return preferred
+    for port in SystemRandom().sample(PORTS, PORT_ATTEMPTS):
+        if _is_free(port, probes):
+            return port
+    raise SandboxError("cannot find a free port on 127.0.0.1")
+
+
+def _is_free(port: int, probes: ExitStack) -> bool:
+    """Return whether nothing listens on a port; it is held by a probe then, so that it is not chosen twice."""
+    probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
         # Without listening, the system would let it be bound twice.
         probe.listen(1)
-        return int(probe.getsockname()[1])
-    return None
+    except OSError:
+        probe.close()
+        return False
+    probes.enter_context(closing(probe))
+    return True
 
 
 def _started(pid: int) -> str | None:

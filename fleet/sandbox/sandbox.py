@@ -375,9 +375,7 @@ class Sandbox:
         """Start the front and return its address, the same as before if it can be had."""
         pair = self.control_plane.authority.issue("front")
         known = self._configuration(FRONT)
-        process = self.processes.find(FRONT)
-        runs = process is not None and process.running
-        port = known["port"] if runs else free_port(known.get("port", 0))
+        port = known["port"] if self.processes.running(FRONT) else free_port(known.get("port", 0))
         key = known.get("access_key") or secrets.token_urlsafe(32)
         configuration = {
             **_shared(upstream),
@@ -397,8 +395,7 @@ class Sandbox:
         if self._configuration(name) != configuration:
             self.processes.stop([name])
             write_private(path, json.dumps(configuration))
-        process = self.processes.find(name)
-        if process is None or not process.running:
+        if not self.processes.running(name):
             self._say(f"starting the {TITLES[name]}")
         self.processes.start(name, [sys.executable, "-m", module, TITLES[name], path], _python_environment())
 
@@ -417,11 +414,7 @@ class Sandbox:
         raise SandboxError(f"the platform stand-in was not ready within {READY_SECONDS:.0f} s:\n{tails}")
 
     def _ready(self, api: Api, options: Options) -> bool:
-        for name in (STAND_IN, FRONT):
-            process = self.processes.find(name)
-            if process is None or not process.running:
-                tail = self.processes.tail(name)
-                raise SandboxError(f"`{name}` ended while starting; {self.processes.log(name)} ends:\n{tail}")
+        self.processes.check_started((STAND_IN, FRONT))
         try:
             cluster = api.request("GET", f"{collection(CLUSTER)}/{LOCAL_CLUSTER}")
             projects, _ = api.items(collection(PROJECT))

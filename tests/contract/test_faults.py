@@ -192,7 +192,7 @@ def test_a_server_that_is_restarted_is_waited_for(tmp_path: Path) -> None:
             began = time.monotonic()
             with pytest.raises(RemoteError, match="connection refused"):
                 stranger.get(namespace)
-            assert time.monotonic() - began < 5.0
+            assert time.monotonic() - began < 15
 
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(client.get, namespace)

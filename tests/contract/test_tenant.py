@@ -165,13 +165,14 @@ def test_all_deletions_of_a_run_share_one_budget_of_waiting(platform: Platform) 
         created = PROVIDER.create(copy.deepcopy(bag))
         platform.edit(Ref.of(bag["manifest"]), {"metadata": {"finalizers": ["loft.sh/cleanup"]}})
         made.append((created, Ref.of(bag["manifest"])))
-    platform.fresh(delete_budget_s=0.5)
+    platform.fresh(delete_budget_s=2.0)
 
     begun = time.monotonic()
     for created, _ in made:
         PROVIDER.delete(created.id, created.outs or {})
 
-    assert time.monotonic() - begun < 1.5
+    # A budget for each would be six seconds.
+    assert time.monotonic() - begun < 5
     assert all(platform.get(ref)["metadata"].get("deletionTimestamp") for _, ref in made)
 
 

@@ -36,8 +36,7 @@ class AkuityProcess:
     @property
     def running(self) -> bool:
         """Return whether the process is there."""
-        found = self.processes.find(NAME)
-        return found is not None and found.running
+        return self.processes.running(NAME)
 
     @property
     def tenants(self) -> Path:
