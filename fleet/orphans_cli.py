@@ -23,7 +23,7 @@ from fleet.clients.live import DEFAULT_MAX_MISSING
 from fleet.connections import resolve
 from fleet.definition.fleet import Fleet
 from fleet.desired.objects import Plan
-from fleet.desired.plan import asks_platform, plan
+from fleet.desired.plan import asks_platform, replan
 from fleet.engine import ask
 from fleet.given import config_of, mark_of, project_name, sound_plan, source_of
 from fleet.locks import Holder, Lock, backend_url, find_locks, lock_folder
@@ -168,7 +168,7 @@ def _run(
 
 
 def _look(stack: Stack, reach: Reach, prefix: str | None) -> Found:
-    planned = plan(stack.definition, project_prefix=prefix) if prefix is not None else stack.planned
+    planned = replan(stack.planned, stack.definition, prefix, digests=False)
     declared = known_of_plan(planned.objects, stack.folder)
     # The state names systems too. It is read once more after what is live: a run that ended meanwhile has written there
     # what it made.

@@ -26,7 +26,7 @@ from fleet.definition.fleet import Fleet
 from fleet.definition.model import Delivery
 from fleet.desired.argocd import connection
 from fleet.desired.objects import Plan
-from fleet.desired.plan import asks_platform, plan
+from fleet.desired.plan import asks_platform, replan
 from fleet.desired.rollout import planned_waves
 from fleet.desired.shards import part_of, part_of_fleet
 from fleet.engine import ask
@@ -138,7 +138,7 @@ def open_view(
         lambda: Kubernetes.connect(kubeconfig, context), lambda reference: resolve(reference, config.get)
     ) as reach:
         if asks_platform(definition):
-            whole = plan(definition, project_prefix=reach.kubernetes().project_prefix(), digests=False)
+            whole = replan(whole, definition, reach.kubernetes().project_prefix(), digests=False)
         yield View(
             definition=part_of_fleet(definition, shard),
             plan=part_of(whole, definition, shard),

@@ -11,7 +11,9 @@ import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, TypeAlias
+from functools import lru_cache
+from itertools import count
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import yaml
 
@@ -29,8 +31,10 @@ MAX_NODES: Final = 1_000_000
 MAX_DEPTH: Final = 1_000
 
 # Go reads an integer with base 0, else a float by this form; PyYAML wants a dot and a signed exponent in a float.
-_INT = re.compile(r"[-+]?(0[bB][01_]+|0[oO]?[0-7_]+|0[xX][0-9a-fA-F_]+|0|[1-9][0-9_]*)\Z")
+_INT = re.compile(r"[-+]?(0[bB][01]+|0[oO]?[0-7]+|0[xX][0-9a-fA-F]+|0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+# PyYAML takes underscores alone for digits.
+_LIKE_INT = re.compile(r"[-+]?(0[bB][01_]+|0[oO]?[0-7_]+|0[xX][0-9a-fA-F_]+|0|[1-9][0-9_]*)\Z")
 # What the Go emitter quotes though its own parser reads a string, for the sake of others.
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?\Z")
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?\Z")
@@ -40,12 +44,25 @@ _SEQ: Final = "tag:yaml.org,2002:seq"
 _STR: Final = "tag:yaml.org,2002:str"
 _PLAIN: Final = "!plain"
 _UINT64: Final = 2**64
+# Of an integer of 64 bits, in binary and with its sign.
+_MOST_DIGITS: Final = 67
 _GO_PRECISION: Final = 6
 _TRUE: Final = frozenset("y Y yes Yes YES on On ON true True TRUE".split())
 _FALSE: Final = frozenset("n N no No NO off Off OFF false False FALSE".split())
 _NULL: Final = frozenset(("", "~", "null", "Null", "NULL"))
 # What numbers and infinities begin with.
 _NUMERIC: Final = frozenset("+-.0123456789")
+# A scalar that ends its line: with another of its style in its place the text is read alike but for it. A longer one
+# might be too long for a key.
+_WORD: Final = re.compile(
+    r"""(?<=[:-]\ )
+    (?:[A-Za-z0-9](?:[A-Za-z0-9\ ()._/+-]{0,500}[A-Za-z0-9()._/+-])?|'[\ -&(-~]{0,500}'|"[\ !\#-\[\]-~]{0,500}")$""",
+    re.MULTILINE | re.VERBOSE,
+)
+_QUOTES: Final = frozenset("'\"")
+# What no text has by chance; where one has it nevertheless, it has no outline.
+_MARK: Final = "x-word-x"
+MAX_OUTLINE_DEPTH: Final = 100
 _INFINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
 
 
@@ -129,13 +146,16 @@ def _scalar(text: str) -> str | int | float | bool | None:
         return text in _TRUE
     if text[0] not in _NUMERIC:
         return text
-    if _INT.match(text):
-        digits = text.replace("_", "")
+    digits = text.replace("_", "")
+    if _INT.match(digits) and len(digits) <= _MOST_DIGITS:
         octal = re.fullmatch(r"([-+]?)0([0-7]+)", digits)
         number = int(f"{octal[1]}0o{octal[2]}" if octal else digits, 0)
-        return number if abs(number) < _UINT64 else float(number)
-    if _FLOAT.match(text):
-        return float(text)
+        if -_UINT64 // 2 <= number < _UINT64:
+            return number
+    if _FLOAT.match(digits):
+        # What no integer holds is a decimal fraction, in whichever base it was; what no float holds either is a text.
+        fraction = float(digits)
+        return fraction if math.isfinite(fraction) else text
     if _INFINITE.match(text):
         raise ValueError(f"`{text}` has no place in JSON")
     return text
@@ -181,9 +201,73 @@ _ValuesLoader.yaml_constructors = {
 def parse_values(text: str) -> Json:
     """Return the data of a YAML text as the platform reads it: JSON types, keys as strings; None for an empty text.
 
+    The texts of a fleet's tenants differ in few words: one outline is parsed for all of them.
+
     Raises:
         ValueError: the text is not one YAML document, or stands for more than `MAX_NODES` values.
     """
+    outline = _outlined(_WORD.sub(_emptied, text))
+    return _parsed(text) if outline is None else _filled(outline, _WORD.findall(text))[0]
+
+
+class _Place(NamedTuple):
+    """Where a word goes in an outline: its number."""
+
+    number: int
+
+
+@lru_cache(maxsize=512)
+def _outlined(text: str) -> list[Json] | None:
+    """Return the data of an outline in a list, with places for words; None where words may decide how it is read."""
+    # Where a word is gone, another could begin before it.
+    if _MARK in text or _WORD.sub(_emptied, text) != text:
+        return None
+    numbers = count()
+    try:
+        data = _parsed(
+            _WORD.sub(lambda found: _in_place_of(found[0], f"{_MARK}{next(numbers)}{_MARK}"), text)
+        )
+        # In a list, since None is the data of an empty text.
+        return [_with_places(data, 0)]
+    except ValueError:
+        return None
+
+
+def _emptied(word: re.Match[str]) -> str:
+    return _in_place_of(word[0], "x")
+
+
+def _in_place_of(word: str, other: str) -> str:
+    """Return another word in the same style: text may go on after a plain one, and not after a quoted one."""
+    return f"{word[0]}{other}{word[0]}" if word[0] in _QUOTES else other
+
+
+def _with_places(data: Json, depth: int) -> Json:
+    if isinstance(data, str) and _MARK in data:
+        # A word that became a part of a text, of several lines for instance, is not read by itself.
+        return _Place(int(data.removeprefix(_MARK).removesuffix(_MARK)))
+    if not isinstance(data, dict | list):
+        return data
+    if depth > MAX_OUTLINE_DEPTH or (isinstance(data, dict) and _MARK in "".join(data)):
+        raise ValueError("no outline")
+    if isinstance(data, dict):
+        return {key: _with_places(value, depth + 1) for key, value in data.items()}
+    return [_with_places(each, depth + 1) for each in data]
+
+
+def _filled(outline: Json, words: Sequence[str]) -> Json:
+    kind = type(outline)
+    if kind is dict:
+        return {key: _filled(value, words) for key, value in outline.items()}
+    if kind is list:
+        return [_filled(each, words) for each in outline]
+    if kind is _Place:
+        word = words[outline.number]
+        return word[1:-1] if word[0] in _QUOTES else _scalar(word)
+    return outline
+
+
+def _parsed(text: str) -> Json:
     try:
         data = yaml.load(text, Loader=_ValuesLoader)  # noqa: S506  # a safe loader with narrower scalars
     except yaml.MarkedYAMLError as error:
@@ -212,13 +296,15 @@ def _check_size(data: Any) -> None:
 
 def _is_text(value: str) -> bool:
     """Return whether a plain scalar of this text is a string to every YAML 1.1 reader, Go's included."""
+    digits = value.replace("_", "")
     return not (
         value in _NULL
         or value in _TRUE
         or value in _FALSE
         or value == "<<"
-        or _INT.match(value)
-        or _FLOAT.match(value.replace("_", ""))
+        or _LIKE_INT.match(value)
+        or _INT.match(digits)
+        or _FLOAT.match(digits)
         or _INFINITE.match(value)
         or _BASE_60.match(value)
         or _TIMESTAMP.match(value)

@@ -9,9 +9,9 @@ from typing import Final
 from fleet.clients.values import parse_values
 
 _WORD: Final = re.compile(r"[A-Za-z0-9]+")
-# Where a word decides whether the text is valid: anchors, aliases, tags, escapes, directives, infinities, numbers of
-# another base, and what is too long for a key or a number.
-_DECISIVE: Final = re.compile(r"[&*!\\]|^%|\.(?:inf|nan)|0[box]|[^\n]{1000}", re.IGNORECASE | re.MULTILINE)
+# Where a word decides whether the text is valid: anchors, aliases, tags, escapes, directives, infinities, and what is
+# too long for a key.
+_DECISIVE: Final = re.compile(r"[&*!\\]|^%|\.(?:inf|nan)|[^\n]{1000}", re.IGNORECASE | re.MULTILINE)
 
 
 def values_error(text: str) -> str:

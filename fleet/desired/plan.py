@@ -71,6 +71,13 @@ def plan(fleet: Fleet, *, project_prefix: str | None = None, digests: bool = Tru
     return Plan((guard, *behind_guard(fleet, (*planned, ready))), ordered(dict.fromkeys(problems)))
 
 
+def replan(planned: Plan, fleet: Fleet, project_prefix: str | None, *, digests: bool = True) -> Plan:
+    """Return a plan that was made before the platform was asked, as its answer makes it: mostly the very same."""
+    if prefix_of(fleet, project_prefix) == prefix_of(fleet, None):
+        return planned
+    return plan(fleet, project_prefix=project_prefix, digests=digests)
+
+
 def gate_of(fleet: Fleet, objects: Sequence[Desired], *, digests: bool = True) -> Desired:
     """Return the gate over planned objects."""
     direct = fleet.spec.delivery is Delivery.DIRECT

@@ -16,7 +16,7 @@ from fleet.definition.model import Credential
 from fleet.definition.source import parse_value
 from fleet.definition.stack import STACKS
 from fleet.desired.objects import Plan
-from fleet.desired.plan import asks_platform, plan
+from fleet.desired.plan import asks_platform, replan
 from fleet.desired.shards import Shard, parse_shard, part_of
 from fleet.doctor.findings import Examination, Found, Outcome
 from fleet.doctor.machine import ENGINE, LANGUAGE, python_of
@@ -64,7 +64,7 @@ class Subject:
     def replan(self, prefix: str | None) -> None:
         """Plan with what the platform puts before a project's name."""
         if self.definition is not None and asks_platform(self.definition):
-            self.whole = plan(self.definition, project_prefix=prefix)
+            self.whole = replan(self.whole, self.definition, prefix)
             self.planned = part_of(self.whole, self.definition, self.shard)
 
 

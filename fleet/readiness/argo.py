@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -228,7 +228,11 @@ def source_digest(spec: Any) -> str:
 
     Argo CD drops what is empty from all but `valuesObject`, so that counts as absent.
     """
-    text = json.dumps(_sources(_mapping(spec)), sort_keys=True, separators=(",", ":"), default=str)
+    return _digest(_sources(_mapping(spec)))
+
+
+def _digest(sources: Sequence[Any]) -> str:
+    text = json.dumps(sources, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
 
 
@@ -285,8 +289,8 @@ def moment(value: Any) -> datetime | None:
 
 
 def _compared(sync: Mapping[str, Any]) -> str | None:
-    compared = sync.get("comparedTo")
-    return source_digest(compared) if isinstance(compared, Mapping) and _sources(compared) else None
+    sources = _sources(_mapping(sync.get("comparedTo")))
+    return _digest(sources) if sources else None
 
 
 def _is_moved(application: Mapping[str, Any], sync: Mapping[str, Any]) -> bool:
@@ -321,13 +325,13 @@ def _canonical(value: Any, *, verbatim: bool = False) -> Any:
     if type(value) is str:
         return value
     if isinstance(value, Mapping):
-        kept = {
-            str(key): _canonical(item, verbatim=verbatim or key == "valuesObject")
+        if verbatim:
+            return {str(key): _canonical(item, verbatim=True) for key, item in value.items()}
+        return {
+            str(key): kept
             for key, item in value.items()
+            if (kept := _canonical(item, verbatim=key == "valuesObject")) or key == "valuesObject"
         }
-        return (
-            kept if verbatim else {key: item for key, item in kept.items() if item or key == "valuesObject"}
-        )
     if isinstance(value, list | tuple):
         return [_canonical(item, verbatim=verbatim) for item in value]
     if isinstance(value, float) and value.is_integer():
@@ -343,8 +347,8 @@ def _concerns(
 ) -> bool:
     """Return whether a finished operation was about the wanted source, and not about one before it."""
     result, finished_at = _mapping(operation.get("syncResult")), moment(operation.get("finishedAt"))
-    if wanted is not None and _sources(result):
-        return source_digest(result) == wanted and _same_revision(result, sync)
+    if wanted is not None and (sources := _sources(result)):
+        return _digest(sources) == wanted and _same_revision(result, sync)
     if written_at is not None and finished_at is not None:
         return finished_at >= written_at
     return _same_revision(result, sync)

@@ -17,7 +17,7 @@ from fleet.definition.fleet import ControlPlaneCluster, Fleet, Project
 from fleet.definition.model import Credential, Owner, Parameter
 from fleet.desired.checks import written
 from fleet.desired.objects import Desired, credential_mark
-from fleet.desired.plan import plan
+from fleet.desired.plan import plan, replan
 from fleet.desired.writer import to_yaml, write
 from fleet.errors import Problem, Severity, format_report
 from fleet.names import Kind
@@ -352,6 +352,18 @@ def test_project_prefix_is_defined_or_asked_or_default(defined, asked, namespace
 
     (item,) = [item for item in plan(of, project_prefix=asked).objects if item.kind is Kind.TENANT]
     assert item.properties["manifest"]["metadata"]["namespace"] == namespace
+
+
+def test_a_fleet_is_planned_again_only_where_the_platform_answers_otherwise():
+    """A thousand tenants take a second; what the platform answers is nearly always the default."""
+    fleet = small_fleet()
+    planned = plan(fleet, digests=False)
+
+    assert replan(planned, fleet, names.DEFAULT_PROJECT_PREFIX, digests=False) is planned
+    assert replan(planned, fleet, "other-", digests=False) == plan(
+        fleet, project_prefix="other-", digests=False
+    )
+    assert replan(planned, fleet, "other-", digests=False) != planned
 
 
 # --- application ---
