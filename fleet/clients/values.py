@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
 from itertools import count
@@ -34,7 +35,7 @@ MAX_DEPTH: Final = 1_000
 _INT = re.compile(r"[-+]?(0[bB][01]+|0[oO]?[0-7]+|0[xX][0-9a-fA-F]+|0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
 # PyYAML takes underscores alone for digits.
-_LIKE_INT = re.compile(r"[-+]?(0[bB][01_]+|0[oO]?[0-7_]+|0[xX][0-9a-fA-F_]+|0|[1-9][0-9_]*)\Z")
+_NO_DIGITS = re.compile(r"[-+]?0[bBoOxX]_+\Z")
 # What the Go emitter quotes though its own parser reads a string, for the sake of others.
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?\Z")
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?\Z")
@@ -44,8 +45,6 @@ _SEQ: Final = "tag:yaml.org,2002:seq"
 _STR: Final = "tag:yaml.org,2002:str"
 _PLAIN: Final = "!plain"
 _UINT64: Final = 2**64
-# Of an integer of 64 bits, in binary and with its sign.
-_MOST_DIGITS: Final = 67
 _GO_PRECISION: Final = 6
 _TRUE: Final = frozenset("y Y yes Yes YES on On ON true True TRUE".split())
 _FALSE: Final = frozenset("n N no No NO off Off OFF false False FALSE".split())
@@ -147,11 +146,13 @@ def _scalar(text: str) -> str | int | float | bool | None:
     if text[0] not in _NUMERIC:
         return text
     digits = text.replace("_", "")
-    if _INT.match(digits) and len(digits) <= _MOST_DIGITS:
+    if _INT.match(digits):
         octal = re.fullmatch(r"([-+]?)0([0-7]+)", digits)
-        number = int(f"{octal[1]}0o{octal[2]}" if octal else digits, 0)
-        if -_UINT64 // 2 <= number < _UINT64:
-            return number
+        # Python reads no decimal number of thousands of digits.
+        with suppress(ValueError):
+            number = int(f"{octal[1]}0o{octal[2]}" if octal else digits, 0)
+            if -_UINT64 // 2 <= number < _UINT64:
+                return number
     if _FLOAT.match(digits):
         # What no integer holds is a decimal fraction, in whichever base it was; what no float holds either is a text.
         fraction = float(digits)
@@ -302,8 +303,8 @@ def _is_text(value: str) -> bool:
         or value in _TRUE
         or value in _FALSE
         or value == "<<"
-        or _LIKE_INT.match(value)
         or _INT.match(digits)
+        or _NO_DIGITS.match(value)
         or _FLOAT.match(digits)
         or _INFINITE.match(value)
         or _BASE_60.match(value)

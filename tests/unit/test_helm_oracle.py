@@ -149,6 +149,7 @@ x:{{ toYaml .Values.nested | nindent 2 }}
 {{ fromYaml (printf "a: 0x%s\nb: 0%s\nc: 0%s\nd: 0o%s\ne: 0b%s" (repeat 17 "f") (repeat 25 "7") (repeat 400 "7") (repeat 25 "7") (repeat 65 "1")) | toJson }}
 {{ fromYaml (printf "a: %s\nb: %s\nc: 1e999\nd: -1e999\ne: %s" (repeat 23 "9") (repeat 400 "9") (repeat 5000 "9")) | toJson }}
 {{ fromYaml "a: 1__0\nb: 1_0.5\nc: 0x_\nd: +_1\ne: 0b101\nf: -0x10\ng: -9223372036854775809" | toJson }}
+{{ fromYaml (printf "a: 0%s17\nb: 0x%s1f\nc: 0b%s11" (repeat 80 "0") (repeat 80 "0") (repeat 80 "0")) | toJson }}
 {{ hasKey (fromYaml "a: [") "Error" }} {{ hasKey (fromYaml "[a]") "Error" }} {{ fromYaml "" | toJson }}
 {{ fromYaml "a: &x {b: 1}\nc: *x\nd: {<<: *x, e: 2}\n8080: y\nbig: 12345678901234567890\nt: 1:30\ns: !!str 12" | toJson }}
 {{ toYaml (fromYaml "a: 1.0\nb: 1e-7\nc: 123456.5\nd: 1234567.5\ne: 1e19\nf: 1e20\ng: 0.00001234\nh: -0.5") }}
