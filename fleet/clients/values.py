@@ -207,8 +207,9 @@ def parse_values(text: str) -> Json:
     Raises:
         ValueError: the text is not one YAML document, or stands for more than `MAX_NODES` values.
     """
-    outline = _outlined(_WORD.sub(_emptied, text))
-    return _parsed(text) if outline is None else _filled(outline, _WORD.findall(text))[0]
+    outline, words = _apart(text)
+    data = _outlined(outline)
+    return _parsed(text) if data is None else _filled(data, words)[0]
 
 
 class _Place(NamedTuple):
@@ -221,7 +222,7 @@ class _Place(NamedTuple):
 def _outlined(text: str) -> list[Json] | None:
     """Return the data of an outline in a list, with places for words; None where words may decide how it is read."""
     # Where a word is gone, another could begin before it.
-    if _MARK in text or _WORD.sub(_emptied, text) != text:
+    if _MARK in text or _apart(text)[0] != text:
         return None
     numbers = count()
     try:
@@ -234,8 +235,15 @@ def _outlined(text: str) -> list[Json] | None:
         return None
 
 
-def _emptied(word: re.Match[str]) -> str:
-    return _in_place_of(word[0], "x")
+def _apart(text: str) -> tuple[str, list[str]]:
+    """Return the outline of a text, and the words that it is without."""
+    words: list[str] = []
+
+    def emptied(found: re.Match[str]) -> str:
+        words.append(found[0])
+        return _in_place_of(found[0], "x")
+
+    return _WORD.sub(emptied, text), words
 
 
 def _in_place_of(word: str, other: str) -> str:
@@ -244,16 +252,19 @@ def _in_place_of(word: str, other: str) -> str:
 
 
 def _with_places(data: Json, depth: int) -> Json:
-    if isinstance(data, str) and _MARK in data:
-        # A word that became a part of a text, of several lines for instance, is not read by itself.
-        return _Place(int(data.removeprefix(_MARK).removesuffix(_MARK)))
-    if not isinstance(data, dict | list):
-        return data
-    if depth > MAX_OUTLINE_DEPTH or (isinstance(data, dict) and _MARK in "".join(data)):
-        raise ValueError("no outline")
-    if isinstance(data, dict):
-        return {key: _with_places(value, depth + 1) for key, value in data.items()}
-    return [_with_places(each, depth + 1) for each in data]
+    match data:
+        case str() if _MARK in data:
+            # A word that became a part of a text, of several lines for instance, is not read by itself.
+            return _Place(int(data.removeprefix(_MARK).removesuffix(_MARK)))
+        case dict() | list() if depth > MAX_OUTLINE_DEPTH:
+            raise ValueError("nested too deep")
+        case dict() if _MARK in "".join(data):
+            raise ValueError("a word in a key")
+        case dict():
+            return {key: _with_places(value, depth + 1) for key, value in data.items()}
+        case list():
+            return [_with_places(each, depth + 1) for each in data]
+    return data
 
 
 def _filled(outline: Json, words: Sequence[str]) -> Json:
