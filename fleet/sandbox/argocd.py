@@ -40,7 +40,6 @@ from fleet.sandbox.processes import (
     PortTakenError,
     Processes,
     SandboxError,
-    free_ports,
     wait_until,
 )
 
@@ -222,7 +221,7 @@ class ArgoCD:
         if "charts" in only:
             self._publish_all(tools["helm"])
         for attempt in range(1, ATTEMPTS + 1):
-            self._choose_ports()
+            self._ports = self.processes.choose_ports(_PORTS)
             try:
                 self._configure(tools["argocd"].parent)
                 for name, command in self._commands(tools).items():
@@ -458,24 +457,7 @@ class ArgoCD:
 
     @cached_property
     def _ports(self) -> dict[str, int]:
-        ports: dict[str, int] = json.loads((self.folder / "ports.json").read_text())
-        return ports
-
-    def _choose_ports(self) -> None:
-        """Keep the ports of what runs, and of what ran if they are free: connectors and applications name them."""
-        known: dict[str, int] = {}
-        with suppress(FileNotFoundError):
-            known = json.loads((self.folder / "ports.json").read_text())
-        known |= free_ports(
-            {
-                name: known.get(name, 0)
-                for process, names in _PORTS.items()
-                if not self.processes.running(process)
-                for name in names
-            }
-        )
-        write_private(self.folder / "ports.json", json.dumps(known))
-        self.__dict__["_ports"] = known
+        return self.processes.ports()
 
     def _stop_if_moved(self) -> None:
         """Stop processes that hold on to another address of the control plane, or to other options."""

@@ -35,7 +35,6 @@ from fleet.sandbox.processes import (
     PortTakenError,
     Processes,
     SandboxError,
-    free_ports,
     locked,
 )
 
@@ -43,6 +42,7 @@ ADMIN: Final = "admin"
 READY_SECONDS: Final = 60.0
 ATTEMPTS: Final = 3
 TOOLS: Final = ("etcd", "kube-apiserver")
+_PORTS: Final = {"etcd": ("etcd", "peer"), "kube-apiserver": ("apiserver",)}
 CONTROLLER_MANAGER: Final = "kube-controller-manager"
 # Deployments become pods, what has an owner goes with it, and namespaces finish their deletion.
 CONTROLLERS: Final = (
@@ -164,7 +164,7 @@ class ControlPlane:
         with self._alone():
             self._write_tokens()
             for attempt in range(1, ATTEMPTS + 1):
-                self._choose_ports()
+                self._ports = self.processes.choose_ports({name: _PORTS[name] for name in self._servers})
                 try:
                     if self.etcd_of is None:
                         self.processes.start("etcd", [tools["etcd"], *self._etcd_flags()])
@@ -341,8 +341,7 @@ class ControlPlane:
 
     @cached_property
     def _ports(self) -> dict[str, int]:
-        ports: dict[str, int] = json.loads((self.folder / "ports.json").read_text())
-        return ports
+        return self.processes.ports()
 
     @property
     def _tokens(self) -> dict[str, str]:
@@ -358,23 +357,6 @@ class ControlPlane:
             token = known.get(user) or secrets.token_urlsafe(32)
             csv.writer(written).writerow([token, user, user, ",".join(groups)])
         write_private(self._token_file, written.getvalue())
-
-    def _choose_ports(self) -> None:
-        """Keep the port of what runs, and of what ran if it is free: clients hold the address."""
-        known: dict[str, int] = {}
-        with suppress(FileNotFoundError):
-            known = json.loads((self.folder / "ports.json").read_text())
-        ports = {"etcd": ("etcd", "peer"), "kube-apiserver": ("apiserver",)}
-        known |= free_ports(
-            {
-                name: known.get(name, 0)
-                for process in self._servers
-                if not self.processes.running(process)
-                for name in ports[process]
-            }
-        )
-        write_private(self.folder / "ports.json", json.dumps(known))
-        self.__dict__["_ports"] = known
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS

@@ -156,6 +156,32 @@ class Processes:
                     f"`{name}` ended while starting; its log {self.log(name)} ends:\n{tail}"
                 )
 
+    def ports(self) -> dict[str, int]:
+        """Return the ports by name, as they were chosen last.
+
+        Raises:
+            FileNotFoundError: none were chosen yet.
+        """
+        found: dict[str, int] = json.loads(self._ports.read_text())
+        return found
+
+    def choose_ports(self, names: Mapping[str, Sequence[str]]) -> dict[str, int]:
+        """Choose the named ports of each process and return all.
+
+        Those of what runs stay, and of what ran if they are free: others hold the addresses.
+        """
+        known: dict[str, int] = {}
+        with suppress(FileNotFoundError):
+            known = self.ports()
+        stopped = [name for process in names if not self.running(process) for name in names[process]]
+        known |= free_ports({name: known.get(name, 0) for name in stopped})
+        write_private(self._ports, json.dumps(known))
+        return known
+
+    @property
+    def _ports(self) -> Path:
+        return self.folder / "ports.json"
+
     def _record(self, name: str) -> Path:
         return self.folder / "run" / f"{name}.json"
 
@@ -203,8 +229,8 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 def free_port(preferred: int = 0) -> int:
     """Return a port of 127.0.0.1 that nothing listens on: the preferred one if it can be had soon."""
-    (found,) = free_ports({"": preferred}).values()
-    return found
+    with ExitStack() as probes:
+        return _free_port(preferred, probes)
 
 
 def free_ports(preferred: Mapping[str, int]) -> dict[str, int]:
